@@ -1,0 +1,266 @@
+"""Every error that Freehold raises, and its code.
+
+    FreeholdError
+    ├── ConfigurationError        FH001  the program is set up wrongly
+    │   ├── DeclarationError      FH002  an entity is declared wrongly (raised at import)
+    │   ├── RoleError             FH003  isolation cannot hold with this database role
+    │   └── ServerError           FH004  the embedded server cannot be made or started
+    ├── ValidationError           FH100  input is wrong; all issues at once
+    │   └── CursorError           FH101  a page cursor is foreign, edited or of another query
+    ├── NotFoundError             FH200  no such record in this organization
+    ├── ConcurrencyError          FH201  the record's version is not the expected one
+    ├── UniqueError               FH202  another record has this value
+    ├── ReferenceError            FH203  a reference points nowhere, or something still points here
+    ├── ForbiddenError            FH300  the context may not do this
+    │   └── IsolationError        FH301  the call would leave its organization, or has no context
+    ├── TimeoutError              FH400  the statement took longer than its bound
+    ├── UnavailableError          FH401  the database cannot be reached, or has no connection free
+    └── DatabaseError             FH900  the database reported what has no error of its own here
+
+Codes are grouped (0 set-up, 1 input, 2 state, 3 rights, 4 availability, 9 the rest) and never reused. They have five
+characters so that SQL functions can raise them as SQLSTATE.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+__all__ = [
+    "ConcurrencyError",
+    "ConfigurationError",
+    "CursorError",
+    "DatabaseError",
+    "DeclarationError",
+    "ForbiddenError",
+    "FreeholdError",
+    "IsolationError",
+    "Issue",
+    "NotFoundError",
+    "ReferenceError",
+    "RoleError",
+    "ServerError",
+    "TimeoutError",
+    "UnavailableError",
+    "UniqueError",
+    "ValidationError",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One thing that is wrong with an input.
+
+    Args:
+        path: where, outermost first: `("lines", 3, "quantity")`; empty for the input as a whole.
+        message: what was wrong and what to do, for a person.
+        code: what was wrong, for a program, in snake case: `"string_too_long"`.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+    code: str
+
+    @property
+    def field(self) -> str:
+        """The path as one string: `lines.3.quantity`."""
+        return ".".join(map(str, self.path))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The issue as JSON-able values."""
+        return {"path": list(self.path), "message": self.message, "code": self.code}
+
+
+class FreeholdError(Exception):
+    """The root of the tree.
+
+    Args:
+        message: what went wrong, in one sentence.
+        hint: what to do about it, where there is something.
+    """
+
+    code: ClassVar[str] = "FH000"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.message} [{self.code}]"
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as JSON-able values: code, message, hint and what its class adds."""
+        return {"code": self.code, "error": type(self).__name__, "message": self.message, "hint": self.hint}
+
+
+class ConfigurationError(FreeholdError):
+    """The program is set up wrongly; nothing was started."""
+
+    code = "FH001"
+
+
+class DeclarationError(ConfigurationError):
+    """An entity is declared wrongly. Names the class, the field, and what to write instead."""
+
+    code = "FH002"
+
+
+class RoleError(ConfigurationError):
+    """The database role is one on which isolation cannot hold (superuser, BYPASSRLS, owner of the tables)."""
+
+    code = "FH003"
+
+
+class ServerError(ConfigurationError):
+    """The embedded server cannot be made or started."""
+
+    code = "FH004"
+
+
+class ValidationError(FreeholdError):
+    """Input is wrong. All issues are listed, each with its path.
+
+    Args:
+        issues: at least one.
+        subject: what was validated, for the message: an entity's or an argument's name.
+    """
+
+    code = "FH100"
+
+    def __init__(self, issues: Sequence[Issue], *, subject: str = "input", hint: str | None = None) -> None:
+        self.issues = tuple(issues)
+        listed = "; ".join(f"{issue.field}: {issue.message}" if issue.path else issue.message for issue in self.issues)
+        super().__init__(f"{subject} is not valid: {listed}", hint=hint)
+
+    @classmethod
+    def single(cls, path: Sequence[str | int], message: str, code: str, *, subject: str = "input") -> "ValidationError":
+        """The error for one issue."""
+        return cls([Issue(tuple(path), message, code)], subject=subject)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as JSON-able values, with its issues."""
+        return {**super().as_dict(), "issues": [issue.as_dict() for issue in self.issues]}
+
+
+class CursorError(ValidationError):
+    """A page cursor was edited, was made for another query or organization, or is none at all."""
+
+    code = "FH101"
+
+
+class NotFoundError(FreeholdError):
+    """There is no such record in this organization: absent, deleted, or another organization's (the same answer)."""
+
+    code = "FH200"
+
+    def __init__(self, entity: str, id: object, *, hint: str | None = None) -> None:
+        super().__init__(f"{entity} {id} does not exist", hint=hint)
+        self.entity = entity
+        self.id = id
+
+
+class ConcurrencyError(FreeholdError):
+    """The record has been changed since it was read.
+
+    Args:
+        entity: the entity's name.
+        id: the record's id.
+        expected: the version that the call named.
+        actual: the version that the record has.
+        current: the record as it is now, as an entity.
+    """
+
+    code = "FH201"
+
+    def __init__(self, entity: str, id: object, *, expected: int, actual: int, current: Any) -> None:
+        super().__init__(
+            f"{entity} {id} has version {actual}, not the expected {expected}",
+            hint="read it again, apply the change to what is there now, and retry",
+        )
+        self.entity = entity
+        self.id = id
+        self.expected = expected
+        self.actual = actual
+        self.current = current  # Any: an Entity, which lives in a higher room
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as JSON-able values, without the current record (serialise `current` where it may be shown)."""
+        return {**super().as_dict(), "id": str(self.id), "expected": self.expected, "actual": self.actual}
+
+
+class UniqueError(FreeholdError):
+    """Another record of this organization has the same value under a unique key.
+
+    Args:
+        entity: the entity's name.
+        fields: the fields of the key.
+    """
+
+    code = "FH202"
+
+    def __init__(self, entity: str, fields: Sequence[str], *, constraint: str) -> None:
+        named = ", ".join(fields)
+        super().__init__(
+            f"{entity} with this {named} exists already", hint=f"choose another {named}, or update that record"
+        )
+        self.entity = entity
+        self.fields = tuple(fields)
+        self.constraint = constraint
+
+
+class ReferenceError(FreeholdError):
+    """A reference points to no record of this organization, or records still point to one that should go."""
+
+    code = "FH203"
+
+    def __init__(self, message: str, *, entity: str, field: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.entity = entity
+        self.field = field
+
+
+class ForbiddenError(FreeholdError):
+    """The context may not do this."""
+
+    code = "FH300"
+
+
+class IsolationError(ForbiddenError):
+    """The call has no context, or would leave its organization."""
+
+    code = "FH301"
+
+
+class TimeoutError(FreeholdError):
+    """The statement took longer than its bound and was cancelled. A write was rolled back."""
+
+    code = "FH400"
+
+    def __init__(self, message: str, *, seconds: float | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.seconds = seconds
+
+
+class UnavailableError(FreeholdError):
+    """The database cannot be reached, is shutting down, or no connection came free in time."""
+
+    code = "FH401"
+
+
+class DatabaseError(FreeholdError):
+    """The database reported an error that has no class of its own here.
+
+    Args:
+        sqlstate: PostgreSQL's five-character code.
+        details: what else PostgreSQL said that is safe to show.
+    """
+
+    code = "FH900"
+
+    def __init__(
+        self, message: str, *, sqlstate: str, hint: str | None = None, details: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.sqlstate = sqlstate
+        self.details = dict(details or {})
