@@ -1,0 +1,41 @@
+"""Freehold: the multi-tenant data layer for Python on PostgreSQL.
+
+Declare entities once; get tables whose tenants cannot see each other, optimistic concurrency, an audit trail, keyset
+pages and one message per call.
+"""
+
+from freehold import errors
+from freehold.app import Application, Database
+from freehold.errors import FreeholdError
+from freehold.identity.records import Membership, Organization, User
+from freehold.model.context import Context
+from freehold.model.entity import Entity
+from freehold.model.fields import Index, Unique, field, reference
+from freehold.model.pages import Include, Order, Page
+from freehold.postgres.connections import Address
+from freehold.store.history import Change
+from freehold.store.queries import Group
+from freehold.store.session import Session
+
+__all__ = [
+    "Address",
+    "Application",
+    "Change",
+    "Context",
+    "Database",
+    "Entity",
+    "FreeholdError",
+    "Group",
+    "Include",
+    "Index",
+    "Membership",
+    "Order",
+    "Organization",
+    "Page",
+    "Session",
+    "Unique",
+    "User",
+    "errors",
+    "field",
+    "reference",
+]

@@ -1,0 +1,199 @@
+"""The composition root: what an application declares, and the database that serves it."""
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from freehold.engine.blocks import Roles
+from freehold.engine.install import Plan, create_roles, install, plan
+from freehold.engine.roles import check_role
+from freehold.errors import ConfigurationError, IsolationError
+from freehold.identity.system import CONSTRAINTS, SQL, System
+from freehold.model.context import Context
+from freehold.model.entity import Entity
+from freehold.model.pages import CursorSigner
+from freehold.model.registry import Registry
+from freehold.model.shapes import Shapes
+from freehold.postgres.connections import Address, Pool, connect
+from freehold.postgres.server import EmbeddedServer
+from freehold.sql.identifiers import Schemas
+from freehold.store.session import Session
+from freehold.store.store import Store
+
+__all__ = ["Application", "Database"]
+
+
+class Application:
+    """All that one application declares.
+
+    Args:
+        name: of the application.
+        entities: its entities; references must lead from one of them to another.
+        engine_schema, schema: the names of Freehold's schema and of the tables' schema.
+        owner_role, application_role: the names of the database roles.
+
+    Raises:
+        DeclarationError: the entities do not fit together.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        entities: Iterable[type[Entity]],
+        *,
+        engine_schema: str = "freehold",
+        schema: str = "app",
+        owner_role: str = "freehold_owner",
+        application_role: str = "freehold_app",
+    ) -> None:
+        self.name = name
+        self.registry = Registry(entities)
+        self.schemas = Schemas(engine_schema, schema)
+        self.roles = Roles(owner_role, application_role)
+
+    def plan(self) -> Plan:
+        """The statements that make the schema."""
+        return plan(self.registry, self.schemas, self.roles, rooms=[SQL])
+
+    def manifest(self) -> dict[str, Any]:
+        """The declarations as JSON-able values: what generators read."""
+        return {"name": self.name, "entities": [_entity_manifest(self, name) for name in self.registry.entities]}
+
+    async def setup(self, administrator: Address, passwords: dict[str, str]) -> bool:
+        """Creates roles and schema in a database.
+
+        Args:
+            administrator: a superuser, or the database's owner with CREATEROLE.
+            passwords: by role name; the application role needs one to log in.
+
+        Returns:
+            Whether anything was done; False where the schema is there already.
+        """
+        async with connect(administrator) as connection:
+            await create_roles(connection, self.schemas, self.roles, passwords)
+            return await install(connection, self.plan(), self.schemas, self.roles)
+
+
+class Database:
+    """A database that serves an application. Open it with `Database.open` or `Database.embedded`."""
+
+    def __init__(self, application: Application, store: Store) -> None:
+        self.application = application
+        self._store = store
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        address: str | Address,
+        application: Application,
+        *,
+        size: int = 10,
+        wait: float = 10.0,
+        timeout: float = 30.0,
+    ) -> AsyncIterator["Database"]:
+        """Connects to a database that `freehold setup` has prepared.
+
+        Args:
+            address: `postgresql://user:password@host:port/database` of the application role, or an `Address`.
+            application: what is served.
+            size: connections at most.
+            wait: seconds a call waits for a connection.
+            timeout: seconds a statement may take.
+
+        Raises:
+            RoleError: the role is one on which isolation cannot hold.
+            ConfigurationError: the schema is missing, or the address wrong.
+            UnavailableError: the server cannot be reached.
+        """
+        where = Address(url=address) if isinstance(address, str) else address
+        constraints = {**application.registry.constraints, **CONSTRAINTS}
+        async with Pool(where, constraints, size=size, wait=wait, timeout=timeout) as pool:
+            await check_role(pool, application.schemas, application.roles)
+            own = application.schemas.own
+            row = await pool.fetch_row(f"select {own('cursor_key')}() as key, {own('extend_log')}(3) as made", [])
+            if row is None:
+                raise ConfigurationError("the engine does not answer", hint="run 'freehold setup' again")
+            store = Store(
+                pool, application.registry, application.schemas, Shapes(application.registry), CursorSigner(bytes.fromhex(row["key"]))
+            )
+            yield cls(application, store)
+
+    @classmethod
+    @asynccontextmanager
+    async def embedded(cls, path: Path | str, application: Application, *, size: int = 10, timeout: float = 30.0) -> AsyncIterator["Database"]:
+        """Starts (or joins) the PostgreSQL server in a folder, prepares the schema, and connects.
+
+        For development, demos and tests. The server stops when its last user leaves.
+
+        Args:
+            path: the server's folder; made when it is not there.
+            application: what is served.
+            size, timeout: as in `open`.
+
+        Raises:
+            ServerError: the server cannot be made or started.
+            ConfigurationError: its tables are of other declarations.
+        """
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(await EmbeddedServer.start(path))
+            roles = application.roles
+            password = server.secret(roles.application)
+            admin = server.connection()
+            administrator = Address(host=admin.host, port=admin.port, user=admin.user, password=admin.password, database=admin.database)
+            await application.setup(administrator, {roles.application: password})
+            address = Address(host=admin.host, port=admin.port, user=roles.application, password=password, database=admin.database)
+            yield await stack.enter_async_context(cls.open(address, application, size=size, timeout=timeout))
+
+    def session(self, context: Context, *, timeout: float | None = None) -> Session:
+        """A session on behalf of a context.
+
+        Args:
+            context: who asks.
+            timeout: seconds each call may take; None is the database's bound.
+
+        Raises:
+            IsolationError: there is no context.
+        """
+        return Session(self._store, context, timeout=timeout)
+
+    def system(self, reason: str) -> System:
+        """Work across organizations: making them, their users and contexts. The log keeps the reason."""
+        if isinstance(reason, Context):
+            raise IsolationError("system work needs a reason, not a context")
+        return System(self._store.pool, self._store.schemas, reason)
+
+
+def _entity_manifest(application: Application, name: str) -> dict[str, Any]:
+    entity = application.registry.entities[name]
+    relations = application.registry.relations[name].values()
+    return {
+        "name": entity.name,
+        "table": entity.table,
+        "soft_delete": entity.soft_delete,
+        "fields": [
+            {
+                "name": field.name,
+                "type": field.sql_type,
+                "kind": field.kind.name,
+                "many": field.kind.many,
+                "nullable": field.nullable,
+                "choices": list(field.kind.choices),
+                "base": field.base,
+                "private": field.private,
+                "immutable": field.declaration.immutable,
+                "search": field.declaration.search,
+                "description": field.declaration.description,
+            }
+            for field in entity.fields.values()
+        ],
+        "relations": [
+            {"name": relation.name, "target": relation.target.name, "field": relation.field.name, "many": relation.many}
+            for relation in relations
+        ],
+        "unique": {key: list(fields) for key, fields in entity.unique_keys.items()},
+        "create": json.loads(json.dumps(entity.cls.Create.model_json_schema())),
+        "patch": json.loads(json.dumps(entity.cls.Patch.model_json_schema())),
+    }

@@ -1,0 +1,192 @@
+-- The engine's own schema. {engine} is its name, {owner} and {application} are the roles.
+-- Every block is repeatable: it creates what is absent and replaces what is derived.
+
+-- block: context
+-- Who is asking, for this transaction only. The one place that sets it; policies read it through organization_id() alone.
+create or replace function {engine}.enter(organization uuid, context text) returns uuid
+language plpgsql volatile parallel unsafe as $$
+begin
+    if organization is null then
+        raise exception 'a call needs an organization' using errcode = 'FH301';
+    end if;
+    perform set_config('{setting}.organization_id', organization::text, true), set_config('{setting}.context', context, true);
+    return organization;
+end $$;
+
+create or replace function {engine}.organization_id() returns uuid
+language sql stable parallel restricted as $$
+    select nullif(current_setting('{setting}.organization_id', true), '')::uuid
+$$;
+
+create or replace function {engine}.context() returns jsonb
+language sql stable parallel restricted as $$
+    select coalesce(nullif(current_setting('{setting}.context', true), ''), '{{}}')::jsonb
+$$;
+
+create or replace function {engine}.actor_id() returns uuid
+language sql stable parallel restricted as $$
+    select (nullif(current_setting('{setting}.context', true), '')::jsonb->>'user_id')::uuid
+$$;
+
+-- A UUIDv7 (RFC 9562) for rows that raw SQL inserts; PostgreSQL has uuidv7() from 18 on.
+create or replace function {engine}.new_id() returns uuid
+language sql volatile parallel safe as $$
+    select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+        placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3) from 1 for 6), 52, 1), 53, 1), 'hex')::uuid
+$$;
+
+-- block: settings
+create table if not exists {engine}.settings (
+    name text collate "C" primary key,
+    value text not null
+);
+
+-- Signs the cursors of pages; the same for all processes of the application.
+insert into {engine}.settings values ('cursor_key', encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'hex'))
+on conflict do nothing;
+
+create or replace function {engine}.cursor_key() returns text
+language sql stable security definer set search_path = pg_catalog as $$
+    select value from {engine}.settings where name = 'cursor_key'
+$$;
+
+-- block: log
+-- Every change of every record, in the transaction that made it. See docs/architecture.md, "One log".
+create sequence if not exists {engine}.log_position;
+
+create table if not exists {engine}.log (
+    position bigint not null default nextval('{engine}.log_position'),
+    xid xid8 not null default pg_current_xact_id(),
+    at timestamptz not null default now(),
+    kind text collate "C" not null default 'change',
+    organization_id uuid,
+    entity text collate "C" not null,
+    record_id uuid,
+    action text collate "C" not null,
+    version integer,
+    old jsonb,
+    new jsonb,
+    actor_id uuid,
+    request_id text,
+    client_ip text,
+    user_agent text,
+    reason text
+) partition by range (at);
+
+create index if not exists log_feed_idx on {engine}.log (xid, position);
+create index if not exists log_record_idx on {engine}.log (organization_id, entity, record_id, position);
+
+alter table {engine}.log enable row level security;
+alter table {engine}.log force row level security;
+drop policy if exists tenant on {engine}.log;
+create policy tenant on {engine}.log for select to {application} using (organization_id = (select {engine}.organization_id()));
+drop policy if exists append on {engine}.log;
+create policy append on {engine}.log for insert to {owner} with check (true);
+
+-- Rows of a month without a partition of its own: a write never fails for want of one.
+create table if not exists {engine}.log_default partition of {engine}.log default;
+
+-- Makes the partitions of this month and of the months that follow.
+create or replace function {engine}.extend_log(months integer) returns integer
+language plpgsql security definer set search_path = pg_catalog as $$
+declare
+    first date := date_trunc('month', now() at time zone 'UTC');
+    month date;
+    made integer := 0;
+begin
+    for ahead in 0..least(greatest(months, 0), 24) loop
+        month := first + make_interval(months => ahead);
+        if to_regclass(format('%I.%I', '{setting}', 'log_' || to_char(month, 'YYYY_MM'))) is null then
+            perform pg_advisory_xact_lock(hashtext('{setting}.extend_log'));
+            execute format(
+                'create table if not exists %I.%I partition of %I.log for values from (%L) to (%L)',
+                '{setting}', 'log_' || to_char(month, 'YYYY_MM'), '{setting}',
+                month::timestamp at time zone 'UTC', (month + interval '1 month') at time zone 'UTC');
+            made := made + 1;
+        end if;
+    end loop;
+    return made;
+exception when check_violation then
+    return made; -- the month's rows lie in the default partition already; they stay there
+end $$;
+
+select {engine}.extend_log(3);
+
+-- Statement triggers: one call however many rows. SECURITY DEFINER, because the application role may not write the log.
+create or replace function {engine}.log_create() returns trigger
+language plpgsql security definer set search_path = pg_catalog as $$
+declare c jsonb := {engine}.context();
+begin
+    insert into {engine}.log (organization_id, entity, record_id, action, version, new, actor_id, request_id, client_ip, user_agent)
+    select n.organization_id, tg_argv[0], n.id, 'create', n.version, to_jsonb(n),
+        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+    from new_rows n;
+    return null;
+end $$;
+
+create or replace function {engine}.log_update() returns trigger
+language plpgsql security definer set search_path = pg_catalog as $$
+declare c jsonb := {engine}.context();
+begin
+    insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
+    select n.organization_id, tg_argv[0], n.id, 'update', n.version, to_jsonb(o), to_jsonb(n),
+        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+    from new_rows n join old_rows o on o.organization_id = n.organization_id and o.id = n.id;
+    return null;
+end $$;
+
+-- The same where deletion is soft: an update of deleted_at is a deletion or a restoration.
+create or replace function {engine}.log_update_soft() returns trigger
+language plpgsql security definer set search_path = pg_catalog as $$
+declare c jsonb := {engine}.context();
+begin
+    insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
+    select n.organization_id, tg_argv[0], n.id,
+        case when n.deleted_at is not null and o.deleted_at is null then 'delete'
+            when n.deleted_at is null and o.deleted_at is not null then 'restore' else 'update' end,
+        n.version, to_jsonb(o), to_jsonb(n),
+        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+    from new_rows n join old_rows o on o.organization_id = n.organization_id and o.id = n.id;
+    return null;
+end $$;
+
+create or replace function {engine}.log_delete() returns trigger
+language plpgsql security definer set search_path = pg_catalog as $$
+declare c jsonb := {engine}.context();
+begin
+    insert into {engine}.log (organization_id, entity, record_id, action, version, old, actor_id, request_id, client_ip, user_agent)
+    select o.organization_id, tg_argv[0], o.id, tg_argv[1], o.version, to_jsonb(o),
+        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+    from old_rows o;
+    return null;
+end $$;
+
+-- block: read
+-- A hand-written query: context, read-only, arguments bound as one JSON array, at most so many rows.
+create or replace function {engine}.read(organization uuid, context text, statement text, arguments jsonb, most integer) returns json
+language plpgsql volatile parallel unsafe as $$
+declare rows json;
+begin
+    perform {engine}.enter(organization, context), set_config('transaction_read_only', 'on', true);
+    execute 'select coalesce(json_agg(r), ''[]'') from (select * from (' || statement || E'\n) as q limit ' || most || ') as r'
+        into rows using arguments;
+    return rows;
+end $$;
+
+create or replace function {engine}.explain(organization uuid, context text, statement text, arguments jsonb) returns json
+language plpgsql volatile parallel unsafe as $$
+declare plan json;
+begin
+    perform {engine}.enter(organization, context), set_config('transaction_read_only', 'on', true);
+    execute 'explain (format json, verbose) select * from (' || statement || E'\n) as q' into plan using arguments;
+    return plan;
+end $$;
+
+-- block: grants
+revoke all on all tables in schema {engine} from public;
+revoke all on all functions in schema {engine} from public;
+grant usage on schema {engine} to {application};
+grant select on {engine}.log to {application};
+grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
+    {engine}.new_id(), {engine}.cursor_key(), {engine}.extend_log(integer), {engine}.read(uuid, text, text, jsonb, integer),
+    {engine}.explain(uuid, text, text, jsonb) to {application};

@@ -1,0 +1,148 @@
+"""The generated functions through which records are written, and the policies, triggers and grants of their tables.
+
+Each write is one call: it enters the context, changes one record, and answers with what the record is now. What is
+expected to happen (the version has moved on, the record is not there) is an answer, not an exception, so that no
+record's content gets into the server's log of errors.
+
+Concurrency: an update or delete names the version it expects in its WHERE clause. Two that race serialise on the row's
+lock; the second one re-evaluates the clause on the new row (READ COMMITTED), matches nothing, and answers with the
+conflict. So of all writers that read one version, exactly one succeeds.
+"""
+
+from collections.abc import Sequence
+
+from freehold.engine.blocks import Roles
+from freehold.model.description import EntityDescription, FieldDescription
+from freehold.model.shapes import Shape
+from freehold.sql.identifiers import Schemas, literal, quoted
+from freehold.sql.reads import row_json
+from freehold.sql.statements import Arguments
+
+__all__ = ["entity_objects", "write_function"]
+
+
+def write_function(schemas: Schemas, entity: EntityDescription, action: str) -> str:
+    """The quoted name of the function that does an action (create, update, delete, restore, purge) on an entity."""
+    return schemas.own(f"{entity.table}_{action}")
+
+
+def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
+    """The statements that make all derived objects of an entity, in order; each can be repeated."""
+    statements = [*_isolation(entity, schemas, roles), *_triggers(entity, schemas), _create(entity, schemas)]
+    guard = "t.deleted_at is null" if entity.soft_delete else "true"
+    if entity.changeable:
+        statements.append(_change(entity, schemas, "update", _patch(entity), guard, "changes jsonb"))
+    if entity.soft_delete:
+        statements.append(_change(entity, schemas, "delete", "deleted_at = now()", guard))
+        statements.append(_change(entity, schemas, "restore", "deleted_at = null", "t.deleted_at is not null"))
+        statements.append(_change(entity, schemas, "purge", None, "true"))
+    else:
+        statements.append(_change(entity, schemas, "delete", None, "true"))
+    return [*statements, *_function_grants(entity, schemas, roles)]
+
+
+def _isolation(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
+    table = schemas.table(entity.table)
+    application = quoted(roles.application)
+    owned = f"organization_id = (select {schemas.own('organization_id')}())"
+    # The keys and who made a record never change: no statement could, by mistake or not, move it or escape the log.
+    fixed = {"organization_id", "id", "created_at", "created_by"}
+    columns = ", ".join(quoted(name) for name in entity.fields if name not in fixed)
+    return [
+        f"alter table {table} enable row level security",
+        f"alter table {table} force row level security",
+        f"drop policy if exists tenant on {table}",
+        f"create policy tenant on {table} using ({owned}) with check ({owned})",
+        f"revoke all on {table} from public, {application}",
+        f"grant select, insert, delete, update ({columns}) on {table} to {application}",
+    ]
+
+
+def _triggers(entity: EntityDescription, schemas: Schemas) -> list[str]:
+    table, name = schemas.table(entity.table), literal(entity.name)
+    removal = literal("purge" if entity.soft_delete else "delete")
+    update = "log_update_soft" if entity.soft_delete else "log_update"
+    return [
+        f"create or replace trigger log_create after insert on {table} referencing new table as new_rows "
+        f"for each statement execute function {schemas.own('log_create')}({name})",
+        f"create or replace trigger log_update after update on {table} referencing old table as old_rows new table as new_rows "
+        f"for each statement execute function {schemas.own(update)}({name})",
+        f"create or replace trigger log_delete after delete on {table} referencing old table as old_rows "
+        f"for each statement execute function {schemas.own('log_delete')}({name}, {removal})",
+    ]
+
+
+def _answer(entity: EntityDescription, schemas: Schemas) -> str:
+    return row_json(Shape(entity, entity.public), "t", Arguments(), schemas)
+
+
+def _names(fields: Sequence[FieldDescription], prefix: str = "") -> str:
+    return ", ".join(prefix + quoted(field.name) for field in fields)
+
+
+def _create(entity: EntityDescription, schemas: Schemas) -> str:
+    actor = f"{schemas.own('actor_id')}()"
+    return f"""
+create or replace function {write_function(schemas, entity, "create")}(organization uuid, context text, record jsonb) returns json
+language plpgsql volatile parallel unsafe as $freehold$
+declare answer json;
+begin
+    perform {schemas.own("enter")}($1, $2);
+    insert into {schemas.table(entity.table)} as t
+        (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.own)})
+    select $1, coalesce(r.id, {schemas.own("new_id")}()), 1, now(), {actor}, now(), {actor}, {_names(entity.own, "r.")}
+    from jsonb_populate_record(null::{schemas.table(entity.table)}, $3) as r
+    returning {_answer(entity, schemas)} into answer;
+    return answer;
+end $freehold$"""
+
+
+def _patch(entity: EntityDescription) -> str:
+    """Sets all changeable columns: to what the patch says, or to what they are."""
+    columns = _names(entity.changeable)
+    return f"({columns}) = (select {_names(entity.changeable, 'r.')} from jsonb_populate_record(t, $5) as r)"
+
+
+def _change(entity: EntityDescription, schemas: Schemas, action: str, change: str | None, guard: str, parameter: str = "") -> str:
+    """A function that changes one record of an expected version, or removes it where there is no change.
+
+    It answers `done` with the record as it is now; `conflict` with the actual version and the current record; `state`
+    where the record is deleted (or, for restore, is not); or `absent`.
+    """
+    table, answer = schemas.table(entity.table), _answer(entity, schemas)
+    expected = f"t.organization_id = $1 and t.id = $3 and t.version = $4 and {guard}"
+    bookkeeping = f"version = t.version + 1, updated_at = now(), updated_by = {schemas.own('actor_id')}()"
+    if change is None:
+        statement = f"delete from {table} as t where {expected} returning {answer}, t.version into record, actual"
+    else:
+        statement = f"update {table} as t set {change}, {bookkeeping} where {expected} returning {answer}, t.version into record, actual"
+    return f"""
+create or replace function {write_function(schemas, entity, action)}(
+    organization uuid, context text, id uuid, expected integer{", " + parameter if parameter else ""},
+    out outcome text, out record json, out actual integer
+) language plpgsql volatile parallel unsafe as $freehold$
+declare in_state boolean;
+begin
+    perform {schemas.own("enter")}($1, $2);
+    {statement};
+    if found then
+        outcome := 'done';
+        return;
+    end if;
+    select {answer}, t.version, {guard} into record, actual, in_state from {table} as t where t.organization_id = $1 and t.id = $3;
+    outcome := case when not found then 'absent' when not in_state then 'state' else 'conflict' end;
+end $freehold$"""
+
+
+def _function_grants(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
+    change = "uuid, text, uuid, integer"
+    signatures = {"create": "uuid, text, jsonb", "delete": change}
+    if entity.changeable:
+        signatures["update"] = f"{change}, jsonb"
+    if entity.soft_delete:
+        signatures |= {"restore": change, "purge": change}
+    statements = []
+    for action, arguments in signatures.items():
+        function = f"function {write_function(schemas, entity, action)}({arguments})"
+        statements += [f"revoke all on {function} from public", f"grant execute on {function} to {quoted(roles.application)}"]
+    return statements

@@ -1,0 +1,192 @@
+"""The tables of the declarations, as SQLAlchemy Core metadata: what is created here, and what migrations compare with."""
+
+import enum
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine
+
+from freehold.model.description import EntityDescription, FieldDescription, constraint_name
+from freehold.model.fields import Index as DeclaredIndex
+from freehold.model.fields import Unique
+from freehold.model.registry import Registry
+from freehold.sql.identifiers import Schemas, literal, quoted
+
+__all__ = ["build_tables"]
+
+# Text sorts by code point: the same on every server and in memory, no index breaks when a C library is upgraded, and a
+# prefix is a range.
+COLLATION = "C"
+
+_ON_DELETE = {"restrict": "NO ACTION", "cascade": "CASCADE", "set_null": "SET NULL ({column})"}
+
+
+def build_tables(registry: Registry, schemas: Schemas) -> MetaData:
+    """The metadata of all entities' tables, with keys, references, checks and indexes."""
+    metadata = MetaData(schema=schemas.application)
+    for entity in registry.entities.values():
+        _build_table(entity, registry, schemas, metadata)
+    return metadata
+
+
+def _build_table(entity: EntityDescription, registry: Registry, schemas: Schemas, metadata: MetaData) -> Table:
+    table = Table(
+        entity.table,
+        metadata,
+        *(_column(field, schemas) for field in _ordered(entity)),
+        PrimaryKeyConstraint("organization_id", "id", name=f"{entity.table}_pkey"),
+        *_references(entity, registry, schemas),
+        *_checks(entity),
+    )
+    for field in entity.own:
+        column = table.c[field.name]
+        if field.declaration.unique:
+            key = func.lower(column) if field.declaration.ignore_case else column
+            name = constraint_name(entity.table, [field.name], "key")
+            Index(name, table.c.organization_id, key, unique=True, postgresql_where=_alive(entity))
+        if field.declaration.index:
+            # With the id at the end the index serves pages sorted by the field as well.
+            Index(constraint_name(entity.table, [field.name], "idx"), table.c.organization_id, column, table.c.id)
+    for composite in (*entity.unique, *entity.indexes):
+        _composite(entity, composite, table)
+    return table
+
+
+def _ordered(entity: EntityDescription) -> list[FieldDescription]:
+    """The organization first: it is in every key."""
+    return sorted(entity.fields.values(), key=lambda field: field.name != "organization_id")
+
+
+def _column(field: FieldDescription, schemas: Schemas) -> Column[Any]:
+    defaults = {
+        "organization_id": f"{schemas.own('organization_id')}()",
+        "id": f"{schemas.own('new_id')}()",
+        "version": "1",
+        "created_at": "now()",
+        "updated_at": "now()",
+        "created_by": f"{schemas.own('actor_id')}()",
+        "updated_by": f"{schemas.own('actor_id')}()",
+    }
+    default = defaults.get(field.name) if field.base else _declared_default(field)
+    return Column(
+        field.name,
+        _type(field),
+        nullable=field.nullable,
+        server_default=None if default is None else text(default),
+        comment=field.declaration.description,
+    )
+
+
+def _declared_default(field: FieldDescription) -> str | None:
+    """The default for rows that raw SQL inserts, where it is a plain constant."""
+    value = field.declaration.default
+    value = value.value if isinstance(value, enum.Enum) else value
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, str | bool | int) and field.kind.name in ("text", "boolean", "integer"):
+        return literal(value).replace(":", "\\:")
+    return None
+
+
+def _type(field: FieldDescription) -> TypeEngine[Any]:
+    kind, declaration = field.kind, field.declaration
+    scalar: TypeEngine[Any] = {
+        "text": Text(collation=COLLATION),
+        "integer": postgresql.BIGINT(),
+        "float": postgresql.DOUBLE_PRECISION(),
+        "decimal": postgresql.NUMERIC(declaration.digits, declaration.places),
+        "boolean": postgresql.BOOLEAN(),
+        "date": postgresql.DATE(),
+        "datetime": postgresql.TIMESTAMP(timezone=True),
+        "time": postgresql.TIME(),
+        "duration": postgresql.INTERVAL(),
+        "uuid": postgresql.UUID(),
+        "bytes": postgresql.BYTEA(),
+        "json": postgresql.JSONB(),
+    }[kind.name]
+    if field.name == "version" and field.base:
+        scalar = postgresql.INTEGER()
+    return postgresql.ARRAY(scalar) if kind.many else scalar
+
+
+def _references(entity: EntityDescription, registry: Registry, schemas: Schemas) -> list[ForeignKeyConstraint]:
+    found = []
+    for field in entity.references:
+        relation = registry.relations[entity.name][str(field.relation)]
+        target = f"{schemas.application}.{relation.target.table}"
+        found.append(
+            ForeignKeyConstraint(
+                ["organization_id", field.name],
+                [f"{target}.organization_id", f"{target}.id"],
+                name=constraint_name(entity.table, [field.name], "fkey"),
+                ondelete=_ON_DELETE[field.declaration.on_delete].format(column=quoted(field.name)),
+            )
+        )
+    return found
+
+
+def _checks(entity: EntityDescription) -> list[CheckConstraint]:
+    found = []
+    for field in entity.own:
+        condition = " and ".join(_bounds(field))
+        if condition:
+            found.append(CheckConstraint(_as_text(condition), name=constraint_name(entity.table, [field.name], "check")))
+    for name, condition in entity.checks.items():
+        found.append(CheckConstraint(_as_text(condition), name=constraint_name(entity.table, [name], "rule")))
+    found.append(CheckConstraint("version >= 1", name=f"{entity.table}_version_check"))
+    return found
+
+
+def _as_text(condition: str) -> Any:
+    return text(condition.replace(":", "\\:"))
+
+
+def _bounds(field: FieldDescription) -> list[str]:
+    """What the declaration demands of a value, as SQL, so that raw SQL is held to it too."""
+    column, bounds, kind = quoted(field.name), field.declaration.bounds, field.kind
+    conditions: list[str] = []
+    length = {"text": f"char_length({column})", "bytes": f"octet_length({column})"}.get(kind.name)
+    if kind.many:
+        length = f"cardinality({column})"
+        conditions.append(f"array_position({column}, null) is null")
+    if length:
+        conditions += [f"{length} >= {int(bounds['min_length'])}"] if bounds.get("min_length") else []
+        conditions += [f"{length} <= {int(bounds['max_length'])}"] if "max_length" in bounds else []
+    operators = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    for name, operator in operators.items():
+        if name in bounds and not kind.many:
+            conditions.append(f"{column} {operator} {literal(str(bounds[name]))}::{kind.sql}")
+    if kind.choices:
+        allowed = ", ".join(literal(choice) for choice in kind.choices)
+        conditions.append(f"{column} <@ array[{allowed}]" if kind.many else f"{column} in ({allowed})")
+    if kind.name == "float" and not kind.many:
+        conditions.append(f"{column} not in ('NaN', 'Infinity', '-Infinity')")
+    return conditions
+
+
+def _composite(entity: EntityDescription, key: DeclaredIndex | Unique, table: Table) -> None:
+    conditions = [f"{quoted(name)} is null" if value is None else f"{quoted(name)} = {literal(value)}" for name, value in key.where.items()]
+    unique = isinstance(key, Unique)
+    if unique and entity.soft_delete:
+        conditions.append("deleted_at is null")
+    ignored = key.ignore_case if isinstance(key, Unique) else ()
+    columns = [func.lower(table.c[name]) if name in ignored else table.c[name] for name in key.fields]
+    where = _as_text(" and ".join(conditions)) if conditions else None
+    Index(entity.key_name(key), table.c.organization_id, *columns, unique=unique, postgresql_where=where)
+
+
+def _alive(entity: EntityDescription) -> Any:
+    return text("deleted_at is null") if entity.soft_delete else None

@@ -1,0 +1,80 @@
+"""Organizations, their users, and who belongs where."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from freehold.model.inputs import prepared
+
+__all__ = ["CreateMembership", "CreateOrganization", "CreateUser", "Membership", "Organization", "User"]
+
+Text = Annotated[prepared(str, {"min_length": 1, "max_length": 200}), Field()]  # type: ignore[valid-type]  # made at run time
+
+
+def _has_at(value: str) -> str:
+    local, at, domain = value.partition("@")
+    if not (local and at and domain) or "@" in domain or any(char.isspace() or ord(char) < 32 for char in value):
+        raise ValueError("must be an e-mail address such as ada@example.com")
+    return value
+
+
+class Organization(BaseModel):
+    """A tenant.
+
+    Args:
+        slug: its name in addresses: lower case letters, digits and hyphens, unique.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    id: UUID
+    name: str
+    slug: str
+    created_at: datetime
+
+
+class User(BaseModel):
+    """A person, who may belong to several organizations.
+
+    Args:
+        email: in lower case, unique.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    id: UUID
+    email: str
+    name: str
+    created_at: datetime
+
+
+class Membership(BaseModel):
+    """That a user belongs to an organization, and as what."""
+
+    model_config = ConfigDict(frozen=True)
+    organization_id: UUID
+    user_id: UUID
+    role: str
+    created_at: datetime
+
+
+class CreateOrganization(BaseModel):
+    """What an organization is made from."""
+
+    name: Text
+    slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
+
+class CreateUser(BaseModel):
+    """What a user is made from."""
+
+    email: Annotated[str, StringConstraints(min_length=3, max_length=320, to_lower=True), AfterValidator(_has_at)]
+    name: Text
+
+
+class CreateMembership(BaseModel):
+    """What a membership is made from."""
+
+    organization_id: UUID
+    user_id: UUID
+    role: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]

@@ -1,0 +1,87 @@
+"""Who is asking: one frozen value, made once at the edge, carried through everything."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from uuid import UUID
+
+from pydantic_core import to_json
+from uuid_utils.compat import uuid7
+
+from freehold.errors import IsolationError, Issue, ValidationError
+
+__all__ = ["Context", "new_id"]
+
+LONGEST = {"role": 100, "request_id": 200, "client_ip": 45, "user_agent": 512}
+"""Characters of each text; the user agent, which strangers choose, is cut, the others are refused when longer."""
+
+
+def new_id() -> UUID:
+    """A UUIDv7 (RFC 9562): unique, and in order of time, so that new rows lie together in an index."""
+    return uuid7()
+
+
+@dataclass(frozen=True)
+class Context:
+    """The organization and the actor on whose behalf everything happens.
+
+    Make it from a verified credential, never from what a client says of itself.
+
+    Args:
+        organization_id: the tenant.
+        user_id: the acting user; None for the organization's own processes.
+        role: the user's role in the organization.
+        permissions: what the user may do, by name.
+        request_id: ties together what one request did; made when not given.
+        client_ip: the address of the client.
+        user_agent: the client's software, as it said; cut to 512 characters.
+
+    Raises:
+        IsolationError: there is no organization.
+        ValidationError: a value has the wrong type or is too long.
+    """
+
+    organization_id: UUID
+    user_id: UUID | None = None
+    role: str = "member"
+    permissions: frozenset[str] = frozenset()
+    request_id: str = field(default_factory=lambda: str(new_id()))
+    client_ip: str | None = None
+    user_agent: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.organization_id is None:
+            raise IsolationError("a context needs an organization", hint="Context(organization_id=..., user_id=...)")
+        issues = []
+        for name in ("organization_id", "user_id"):
+            value = getattr(self, name)
+            if not isinstance(value, UUID) and not (name == "user_id" and value is None):
+                issues.append(Issue((name,), f"must be a UUID, not {type(value).__name__}", "uuid_type"))
+        for name, longest in LONGEST.items():
+            value = getattr(self, name)
+            if value is None and name in ("client_ip", "user_agent"):
+                continue
+            if not isinstance(value, str):
+                issues.append(Issue((name,), f"must be a str, not {type(value).__name__}", "string_type"))
+            elif name == "user_agent":
+                object.__setattr__(self, name, value.replace("\x00", "")[:longest])
+            elif len(value) > longest or "\x00" in value:
+                issues.append(Issue((name,), f"must have at most {longest} characters and no NUL", "string_too_long"))
+        if isinstance(self.permissions, str) or not isinstance(self.permissions, Iterable):
+            issues.append(Issue(("permissions",), "must be a set of names", "set_type"))
+        else:
+            object.__setattr__(self, "permissions", frozenset(self.permissions))
+        if issues:
+            raise ValidationError(issues, subject="Context")
+
+    @cached_property
+    def as_setting(self) -> str:
+        """What the database is told besides the organization: JSON for the log's columns."""
+        told = {
+            "user_id": self.user_id,
+            "role": self.role,
+            "request_id": self.request_id,
+            "client_ip": self.client_ip,
+            "user_agent": self.user_agent,
+        }
+        return to_json({name: value for name, value in told.items() if value is not None}).decode()

@@ -1,0 +1,150 @@
+"""The description of an entity: what every generator, builder and parser reads instead of the class."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from freehold.model.fields import Declaration, Index, Unique
+from freehold.model.kinds import Kind
+
+if TYPE_CHECKING:
+    from freehold.model.entity import Entity
+
+__all__ = ["BASE_FIELDS", "EntityDescription", "FieldDescription", "constraint_name", "plural_snake"]
+
+BASE_FIELDS = (
+    "id",
+    "organization_id",
+    "version",
+    "created_at",
+    "created_by",
+    "updated_at",
+    "updated_by",
+    "deleted_at",
+)
+"""The columns that every entity has from its base (`deleted_at` where deletion is soft)."""
+
+MAXIMUM_IDENTIFIER = 63
+
+
+@dataclass(frozen=True)
+class FieldDescription:
+    """One column of an entity.
+
+    Args:
+        name: of the field and of its column.
+        annotation: as written, without `| None`.
+        kind: what that is to PostgreSQL and JSON.
+        nullable: whether `| None` was written.
+        declaration: what `field(...)` or `reference(...)` said.
+        base: whether it comes from the base (id, version, ...).
+    """
+
+    name: str
+    annotation: Any  # Any: an annotation
+    kind: Kind
+    nullable: bool
+    declaration: Declaration
+    base: bool = False
+
+    @property
+    def private(self) -> bool:
+        """Whether it is left out of answers unless asked for."""
+        return self.declaration.private
+
+    @property
+    def relation(self) -> str | None:
+        """The relation's name, where the field is a reference."""
+        if self.declaration.target is None:
+            return None
+        return self.name.removesuffix("_id")
+
+    @property
+    def sql_type(self) -> str:
+        """The column's SQL type with its precision."""
+        if self.kind.name == "decimal" and self.declaration.digits is not None:
+            return f"numeric({self.declaration.digits}, {self.declaration.places})" + ("[]" if self.kind.many else "")
+        return self.kind.sql_type
+
+
+@dataclass(frozen=True)
+class EntityDescription:
+    """An entity as declared.
+
+    Args:
+        name: the class's name.
+        table: the table's name, without its schema.
+        cls: the class.
+        fields: base fields and own ones by name, in column order.
+        soft_delete: whether deletion marks a row (`deleted_at`) or removes it.
+        unique: the composite unique keys.
+        indexes: the composite indexes.
+        checks: SQL conditions on a row, by name.
+    """
+
+    name: str
+    table: str
+    cls: "type[Entity]"
+    fields: Mapping[str, FieldDescription]
+    soft_delete: bool
+    unique: tuple[Unique, ...]
+    indexes: tuple[Index, ...]
+    checks: Mapping[str, str]
+
+    @cached_property
+    def own(self) -> tuple[FieldDescription, ...]:
+        """The fields that the class itself declares."""
+        return tuple(field for field in self.fields.values() if not field.base)
+
+    @cached_property
+    def references(self) -> tuple[FieldDescription, ...]:
+        """The fields that refer to another entity."""
+        return tuple(field for field in self.own if field.declaration.target is not None)
+
+    @cached_property
+    def private(self) -> tuple[str, ...]:
+        """The names of the private fields."""
+        return tuple(field.name for field in self.own if field.private)
+
+    @cached_property
+    def public(self) -> tuple[FieldDescription, ...]:
+        """The fields that an answer has by default."""
+        return tuple(field for field in self.fields.values() if not field.private)
+
+    @cached_property
+    def changeable(self) -> tuple[FieldDescription, ...]:
+        """The own fields that an update may change."""
+        return tuple(field for field in self.own if not field.declaration.immutable)
+
+    @cached_property
+    def unique_keys(self) -> Mapping[str, tuple[str, ...]]:
+        """The fields of each unique key, by the name of its index."""
+        keys = {constraint_name(self.table, [f.name], "key"): (f.name,) for f in self.own if f.declaration.unique}
+        return keys | {self.key_name(key): key.fields for key in self.unique}
+
+    def key_name(self, key: Index | Unique) -> str:
+        """The name of a composite key's index."""
+        partial = [*key.fields, *key.where] if key.where else list(key.fields)
+        return constraint_name(self.table, partial, "key" if isinstance(key, Unique) else "idx")
+
+
+def constraint_name(table: str, parts: list[str], suffix: str) -> str:
+    """A constraint's or index's name in PostgreSQL's own style, within its 63 bytes: `customers_email_key`."""
+    name = "_".join([table, *parts, suffix])
+    if len(name) <= MAXIMUM_IDENTIFIER:
+        return name
+    # Too long: keep the ends that tell most, and make it unique by a checksum of the whole.
+    checksum = sum(ord(char) * 31**place for place, char in enumerate(name)) % 16**6
+    return f"{name[: MAXIMUM_IDENTIFIER - 8 - len(suffix)]}_{checksum:06x}_{suffix}"
+
+
+def plural_snake(name: str) -> str:
+    """A class's name as a table's: `OrderLine` to `order_lines`, `Activity` to `activities`."""
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    if re.search(r"[^aeiou]y$", snake):
+        return snake[:-1] + "ies"
+    if re.search(r"(s|x|z|ch|sh)$", snake):
+        return snake + "es"
+    return snake + "s"

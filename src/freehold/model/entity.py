@@ -1,0 +1,297 @@
+"""The base of every declared entity, and its metaclass.
+
+A class body becomes three Pydantic models: the entity itself (what a read returns), `Create` (what a record is made
+from) and `Patch` (what changes it). All checks of a declaration happen here, so that a wrong one fails at import.
+"""
+
+import difflib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic._internal._model_construction import ModelMetaclass
+from pydantic.errors import PydanticUserError
+
+from freehold.errors import DeclarationError
+from freehold.model.description import BASE_FIELDS, EntityDescription, FieldDescription, plural_snake
+from freehold.model.fields import UNREAD, Declaration, Index, Unique, field, reference
+from freehold.model.inputs import prepared
+from freehold.model.kinds import KindError, kind_of, split_optional
+
+__all__ = ["Entity", "Input"]
+
+MAXIMUM_INDEXED_TEXT = 600
+"""Characters of an indexed string: four bytes each must fit in a B-tree entry of about 2,700 bytes."""
+
+RESERVED = {"and", "or", "not", "Create", "Patch", "description", "deleted", "model", *BASE_FIELDS}
+
+
+class Input(BaseModel):
+    """The base of the derived input schemas: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_bytes="hex", val_json_bytes="hex", ser_json_timedelta="float")
+
+    entity: ClassVar["type[Entity]"]
+
+    if TYPE_CHECKING:  # the fields are only known at run time
+
+        def __init__(self, **values: Any) -> None: ...
+
+
+def _drop_unread(record: "Entity") -> "Entity":
+    """Takes the private fields out again that a read did not bring, so that nobody takes their default for their value."""
+    values = record.__dict__
+    for name in type(record).description.private:
+        if values.get(name) is UNREAD:
+            del values[name]
+    return record
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, reference))
+class EntityMeta(ModelMetaclass):
+    """Takes the declarations out of the class body before Pydantic sees it."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> type:
+        declared: dict[str, Declaration] = {}
+        for base in bases:
+            declared |= getattr(base, "__declared__", {})
+        for key, value in list(namespace.items()):
+            if isinstance(value, Declaration):
+                declared[key] = value
+                namespace[key] = value.as_row_field()
+        namespace["__declared__"] = declared
+        if any(declaration.private for declaration in declared.values()):
+            namespace["__drop_unread__"] = model_validator(mode="after")(_drop_unread)
+        try:
+            return super().__new__(mcs, name, bases, namespace, **options)
+        except (PydanticUserError, NameError, TypeError) as error:
+            if isinstance(error, TypeError) and "unexpected keyword" not in str(error):
+                raise
+            raise DeclarationError(f"{name}: {str(error).splitlines()[0]}") from error
+
+
+class Entity(BaseModel, metaclass=EntityMeta):
+    """A declared type whose records belong to an organization.
+
+        class Customer(Entity, soft_delete=True):
+            name: str = field(min_length=1, max_length=200)
+            email: str | None = field(default=None, max_length=320, unique=True, ignore_case=True)
+
+    Class options: `table` (the table's name; by default the plural of the class's name), `soft_delete`, `unique`
+    (composite keys), `indexes` (composite indexes) and `checks` (SQL conditions by name).
+
+    A private field that a read did not ask for, and a relation that it did not include, are not there: to touch one is
+    an AttributeError that says how to ask.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", ser_json_bytes="hex", val_json_bytes="hex", ser_json_timedelta="float", protected_namespaces=()
+    )
+
+    __declared__: ClassVar[dict[str, Declaration]] = {}
+    description: ClassVar[EntityDescription]
+    Create: ClassVar[type[Input]]
+    Patch: ClassVar[type[Input]]
+
+    id: UUID = field()
+    organization_id: UUID = field()
+    version: int = field()
+    created_at: datetime = field()
+    created_by: UUID | None = field(default=None)
+    updated_at: datetime = field()
+    updated_by: UUID | None = field(default=None)
+    deleted_at: datetime | None = field(default=None)
+
+    def __init_subclass__(
+        cls,
+        *,
+        table: str | None = None,
+        soft_delete: bool = False,
+        unique: Sequence[Unique] = (),
+        indexes: Sequence[Index] = (),
+        checks: Mapping[str, str] | None = None,
+    ) -> None:
+        """Accepts the class options for type checkers; `__pydantic_init_subclass__` uses them when the fields are known."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:  # Any: checked by __init_subclass__ before
+        if "__shape__" in cls.__dict__:  # a read's shape of an entity, not a declaration
+            return
+        cls.description = _describe(cls, **options)
+        cls.Create = _input_model(cls, "Create", cls.description.own, patch=False)
+        cls.Patch = _input_model(cls, "Patch", cls.description.changeable, patch=True)
+
+    if not TYPE_CHECKING:  # only reached where an attribute is missing; type checkers must still see missing ones
+
+        def __getattr__(self, name: str) -> Any:
+            """Says how to ask for what a read did not bring."""
+            description = type(self).description
+            if name in description.private:
+                raise AttributeError(f"{description.name}.{name} is private and was not asked for: read with private=True")
+            if not name.startswith("_"):
+                raise AttributeError(
+                    f"{description.name} has no {name!r} here; a relation is there after include={{{name!r}: True}}, a count after "
+                    f"include={{{name.removesuffix('_count')!r}: 'count'}}"
+                )
+            return super().__getattr__(name)
+
+
+def _describe(
+    cls: type[Entity],
+    *,
+    table: str | None = None,
+    soft_delete: bool = False,
+    unique: Sequence[Unique] = (),
+    indexes: Sequence[Index] = (),
+    checks: Mapping[str, str] | None = None,
+) -> EntityDescription:
+    redeclared = sorted(set(BASE_FIELDS) & set(inspect.get_annotations(cls)))
+    if redeclared:
+        raise DeclarationError(f"{cls.__name__}.{redeclared[0]}: the name is the base's; write another, such as external_{redeclared[0]}")
+    fields: dict[str, FieldDescription] = {}
+    for name, info in cls.model_fields.items():
+        base = name in BASE_FIELDS
+        if name == "deleted_at" and not soft_delete:
+            continue
+        declaration = cls.__declared__.get(name) or Declaration(default=info.default, default_factory=info.default_factory)  # type: ignore[arg-type]  # the factory's form with arguments is not declared with field()
+        if not base:
+            _check_name(cls, name)
+        fields[name] = _describe_field(cls, name, info.annotation, declaration, base=base)
+    description = EntityDescription(
+        name=cls.__name__,
+        table=table or plural_snake(cls.__name__),
+        cls=cls,
+        fields=fields,
+        soft_delete=soft_delete,
+        unique=tuple(unique),
+        indexes=tuple(indexes),
+        checks=_checks(cls, checks or {}),
+    )
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", description.table):
+        raise DeclarationError(f"{cls.__name__}: table={description.table!r} must be snake case of at most 40 characters")
+    if not description.own:
+        raise DeclarationError(f"{cls.__name__} declares no field; write at least one, such as name: str = field(max_length=200)")
+    for key in (*description.unique, *description.indexes):
+        _check_key(description, key)
+    return description
+
+
+def _describe_field(cls: type[Entity], name: str, annotation: Any, declaration: Declaration, *, base: bool) -> FieldDescription:
+    where = f"{cls.__name__}.{name}"
+    bare, nullable = split_optional(annotation)
+    try:
+        kind = kind_of(bare, prepared)
+    except (KindError, PydanticUserError) as error:
+        raise DeclarationError(f"{where}: {error}") from None
+    described = FieldDescription(name, bare, kind, nullable, declaration, base)
+    if not base:
+        problem = _problem(described)
+        if problem:
+            raise DeclarationError(f"{where}: {problem}")
+    return described
+
+
+def _problem(field: FieldDescription) -> str | None:
+    """What is wrong with a field's options, and what to write instead."""
+    declaration, kind = field.declaration, field.kind
+    if kind.name == "decimal" and (declaration.digits is None or declaration.places is None):
+        return "a Decimal needs its digits and places; write field(digits=12, places=2)"
+    if kind.name == "decimal" and not 0 <= (declaration.places or 0) <= (declaration.digits or 0) <= 1000:
+        return "digits must be from places to 1000, and places not negative; write field(digits=12, places=2)"
+    if kind.name != "decimal" and (declaration.digits is not None or declaration.places is not None):
+        return "digits and places are for a Decimal; leave them out"
+    if (declaration.index or declaration.unique) and not kind.orderable:
+        shape = "a list" if kind.many else "a JSON document"
+        return f"{shape} cannot be ordered in an index; leave out index and unique, or index a scalar field"
+    if (declaration.index or declaration.unique) and kind.name in ("text", "bytes") and not kind.choices:
+        longest = declaration.bounds.get("max_length")
+        if longest is None or longest > MAXIMUM_INDEXED_TEXT:
+            return f"an indexed field needs max_length of at most {MAXIMUM_INDEXED_TEXT}; write field(max_length=200, ...)"
+    if declaration.ignore_case and not (declaration.unique and kind.name == "text"):
+        return "ignore_case belongs to unique=True on a str; write field(unique=True, ignore_case=True)"
+    if declaration.search and kind.name != "text":
+        return "only str fields can be searched; leave out search=True"
+    if declaration.default is None and not field.nullable:
+        return f"the default is None, but the type does not allow it; write {field.name}: ... | None = field(default=None)"
+    return _reference_problem(field) if declaration.target is not None else None
+
+
+def _reference_problem(field: FieldDescription) -> str | None:
+    target = field.declaration.target
+    if field.kind.name != "uuid" or field.kind.many:
+        return f"a reference is a UUID; write {field.name}: UUID = reference(...)"
+    if not field.name.endswith("_id") or field.name == "_id":
+        return f"a reference's name ends in _id; write {field.name}_id: UUID = reference(...)"
+    if not isinstance(target, str) and not (isinstance(target, type) and issubclass(target, Entity)):
+        return f"reference({target!r}) is no entity; write reference(Customer), or its name reference('Customer')"
+    if field.declaration.on_delete not in ("restrict", "cascade", "set_null"):
+        return f"on_delete={field.declaration.on_delete!r} is unknown; write 'restrict', 'cascade' or 'set_null'"
+    if field.declaration.on_delete == "set_null" and not field.nullable:
+        return f"on_delete='set_null' needs a field that may be null; write {field.name}: UUID | None = reference(..., default=None)"
+    return None
+
+
+def _check_name(cls: type[Entity], name: str) -> None:
+    if name in RESERVED or name.startswith("model_") or hasattr(Entity, name):
+        raise DeclarationError(f"{cls.__name__}.{name}: the name is reserved; write another, such as {cls.__name__.lower()}_{name}")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+        raise DeclarationError(f"{cls.__name__}.{name}: a field's name is snake case of at most 40 ASCII characters")
+
+
+def _check_key(description: EntityDescription, key: Index | Unique) -> None:
+    if not key.fields:
+        raise DeclarationError(f"{description.name}: {key!r} names no field")
+    ignored = key.ignore_case if isinstance(key, Unique) else ()
+    for name in (*key.fields, *key.where, *ignored):
+        field = description.fields.get(name)
+        if field is None:
+            close = difflib.get_close_matches(name, description.fields, 1)
+            raise DeclarationError(
+                f"{description.name}: {key!r} names {name!r}, which is no field"
+                + (f"; did you mean {close[0]!r}?" if close else f"; fields are {', '.join(description.fields)}")
+            )
+        if name in key.fields and not field.kind.orderable:
+            raise DeclarationError(f"{description.name}: {key!r}: {name} cannot be ordered in an index; leave it out")
+        if name in key.fields and field.kind.name == "text" and not field.kind.choices:
+            if field.declaration.bounds.get("max_length", MAXIMUM_INDEXED_TEXT + 1) > MAXIMUM_INDEXED_TEXT:
+                raise DeclarationError(
+                    f"{description.name}: {key!r}: {name} needs max_length of at most {MAXIMUM_INDEXED_TEXT}; write field(max_length=200)"
+                )
+
+
+def _checks(cls: type[Entity], named: Mapping[str, str]) -> dict[str, str]:
+    checks = dict(named)
+    for name, declaration in cls.__declared__.items():
+        if declaration.check:
+            checks[name] = declaration.check
+    for name in checks:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+            raise DeclarationError(f"{cls.__name__}: the check {name!r} needs a name in snake case of at most 40 characters")
+    return checks
+
+
+def _input_model(cls: type[Entity], suffix: str, fields: Sequence[FieldDescription], *, patch: bool) -> type[Input]:
+    definitions: dict[str, Any] = {}
+    for field_ in fields:
+        annotation = input_annotation(field_)
+        if patch:
+            # A field that is not given stays out of model_fields_set; its default is never used or validated.
+            definitions[field_.name] = (annotation, Field(default=None, description=field_.declaration.description))
+        elif field_.declaration.default_factory is not None:
+            definitions[field_.name] = (annotation, Field(default_factory=field_.declaration.default_factory))
+        else:
+            definitions[field_.name] = (annotation, Field(default=field_.declaration.default, description=field_.declaration.description))
+    model = create_model(f"{cls.__name__}{suffix}", __base__=Input, __module__=cls.__module__, **definitions)
+    model.entity = cls
+    return model
+
+
+def input_annotation(field_: FieldDescription) -> Any:
+    """The annotation that input of a field is validated against, with all its bounds."""
+    declaration = field_.declaration
+    annotation = prepared(field_.annotation, declaration.bounds, digits=declaration.digits, places=declaration.places)
+    return annotation | None if field_.nullable else annotation

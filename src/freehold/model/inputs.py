@@ -1,0 +1,124 @@
+"""What input must satisfy beyond its type, so that PostgreSQL can hold it and nothing unbounded comes in.
+
+An entity's own class only types its fields: rows that are already stored are read as they are. The derived classes
+`Create` and `Patch` and the values of filters go through the bounds here.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, time
+from decimal import Decimal
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError, to_json
+
+__all__ = ["MAXIMUM_DOCUMENT", "MAXIMUM_ITEMS", "MAXIMUM_TEXT", "prepared"]
+
+MAXIMUM_TEXT = 100_000
+"""Characters of a string whose field says no `max_length`."""
+MAXIMUM_ITEMS = 1_000
+"""Items of a list whose field says no `max_length`."""
+MAXIMUM_DOCUMENT = 1_000_000
+"""Bytes of a JSON document."""
+MAXIMUM_BYTES = 1_000_000
+"""Bytes of a bytes value whose field says no `max_length`."""
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
+
+
+def _without_nul(value: str) -> str:
+    if "\x00" in value:
+        raise PydanticCustomError("nul_character", "contains a NUL character, which PostgreSQL cannot store; remove it")
+    return value
+
+
+def _without_zone(value: time) -> time:
+    if value.tzinfo is not None:
+        raise PydanticCustomError("time_zone", "is a time of day with a time zone; give it without, or use a datetime")
+    return value
+
+
+def _bounded_document(value: Any) -> Any:
+    try:
+        text = to_json(value, inf_nan_mode="constants")
+    except ValueError as error:
+        raise PydanticCustomError("json_value", "is not a JSON document: {reason}", {"reason": str(error)}) from None
+    if len(text) > MAXIMUM_DOCUMENT:
+        raise PydanticCustomError(
+            "document_too_long", "is larger than {most} bytes of JSON; split it or store it elsewhere", {"most": MAXIMUM_DOCUMENT}
+        )
+    _check_leaves(value.model_dump() if isinstance(value, BaseModel) else value)
+    return value
+
+
+def _check_leaves(value: Any) -> None:
+    if isinstance(value, str):
+        _without_nul(value)
+    elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        raise PydanticCustomError("finite_number", "contains NaN or infinity, which JSON cannot hold")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_leaves(key)
+            _check_leaves(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            _check_leaves(item)
+
+
+def _refuse_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "is a boolean where an integer is wanted")
+    return value
+
+
+_VALIDATORS: dict[Any, tuple[Any, ...]] = {
+    str: (AfterValidator(_without_nul),),
+    int: (BeforeValidator(_refuse_bool),),
+    time: (AfterValidator(_without_zone),),
+}
+
+
+def prepared(annotation: Any, bounds: Mapping[str, Any] | None = None, *, digits: int | None = None, places: int | None = None) -> Any:
+    """The annotation that input is validated against (without None).
+
+    Args:
+        annotation: a type as written in an entity.
+        bounds: the field's own: min_length, max_length, pattern, ge, gt, le, lt.
+        digits, places: of a Decimal, or of a list's Decimals.
+    """
+    bounds = dict(bounds or {})
+    length = _default_length(annotation)
+    if length is not None:
+        bounds.setdefault("max_length", length)
+    if get_origin(annotation) is list:
+        (item,) = get_args(annotation)
+        return Annotated[list[prepared(item, digits=digits, places=places)], Field(**bounds)]  # type: ignore[misc]  # made at run time
+    if annotation is int:
+        if "gt" not in bounds:
+            bounds.setdefault("ge", SMALLEST_INTEGER)
+        if "lt" not in bounds:
+            bounds.setdefault("le", LARGEST_INTEGER)
+    if annotation is float:
+        bounds["allow_inf_nan"] = False
+    if annotation is Decimal:
+        bounds |= {"allow_inf_nan": False, "max_digits": digits, "decimal_places": places}
+    validators = _VALIDATORS.get(annotation, ())
+    if _is_document(annotation):
+        validators = (AfterValidator(_bounded_document),)
+    base = AwareDatetime if annotation is datetime else annotation
+    if not bounds and not validators:
+        return base
+    return Annotated[(base, Field(**bounds), *validators)]  # type: ignore[return-value]  # made at run time from the declaration
+
+
+def _is_document(annotation: Any) -> bool:
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return is_model or annotation is dict or get_origin(annotation) is dict
+
+
+def _default_length(annotation: Any) -> int | None:
+    """The bound on the length of a value whose field says none: characters, items or bytes."""
+    if annotation is str:
+        return MAXIMUM_TEXT
+    if annotation is bytes:
+        return MAXIMUM_BYTES
+    return MAXIMUM_ITEMS if get_origin(annotation) is list else None

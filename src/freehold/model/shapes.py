@@ -1,0 +1,225 @@
+"""What a read brings: which fields, which relations, and the class that its rows become.
+
+The shape of a plain read is the entity itself. With `include` it is a subclass of the entity that has the relations as
+fields; with `select` it is a smaller frozen model.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
+
+from freehold.errors import Issue, ValidationError
+from freehold.model.description import EntityDescription, FieldDescription
+from freehold.model.entity import Entity
+from freehold.model.filters import And, Filter, parse_filter
+from freehold.model.pages import Include, Sort, parse_limit, parse_order
+from freehold.model.registry import Registry, Relation, suggestion
+
+__all__ = ["Included", "Selection", "Shape", "Shapes"]
+
+MAXIMUM_INCLUDE_DEPTH = 5
+"""Levels of nested includes."""
+MAXIMUM_INCLUDES = 30
+"""Relations in one read."""
+CACHED_CLASSES = 500
+
+
+class Selection(BaseModel):
+    """A record of which only some fields were read."""
+
+    model_config = ConfigDict(frozen=True, ser_json_bytes="hex", val_json_bytes="hex", ser_json_timedelta="float", protected_namespaces=())
+
+
+@dataclass(frozen=True)
+class Included:
+    """A relation that comes along."""
+
+    relation: Relation
+    condition: Filter
+    sorts: tuple[Sort, ...]
+    limit: int
+    shape: "Shape"
+    count: bool
+
+    @property
+    def name(self) -> str:
+        """The field that it becomes."""
+        return f"{self.relation.name}_count" if self.count else self.relation.name
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one level of a read brings.
+
+    Args:
+        entity: of the records.
+        fields: their columns.
+        included: their relations.
+        selected: whether the caller named the fields, so that the rows are no entities.
+    """
+
+    entity: EntityDescription
+    fields: tuple[FieldDescription, ...]
+    included: tuple[Included, ...] = ()
+    selected: bool = False
+
+    @cached_property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for shapes whose rows have the same class."""
+        names = tuple(field.name for field in self.fields) if self.selected else ()
+        return (
+            self.entity.name,
+            names,
+            tuple((item.name, item.relation.many, None if item.count else item.shape.key) for item in self.included),
+        )
+
+
+class Shapes:
+    """Parses shapes and keeps the classes made for them (the 500 last used)."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._adapters: OrderedDict[tuple[Any, ...], tuple[type[BaseModel], TypeAdapter[Any]]] = OrderedDict()
+        self._plain = {entity.name: Shape(entity, entity.public) for entity in registry.entities.values()}
+        self._whole = {entity.name: Shape(entity, tuple(entity.fields.values())) for entity in registry.entities.values()}
+
+    def parse(
+        self,
+        entity: EntityDescription,
+        *,
+        select: Any = None,
+        include: Any = None,
+        private: bool = False,
+    ) -> Shape:
+        """Reads `select` and `include`.
+
+        Raises:
+            ValidationError: with every issue: unknown fields or relations, too deep, too many.
+        """
+        if select is None and include is None:
+            return (self._whole if private else self._plain)[entity.name]
+        parser = _Parser(self._registry, self)
+        shape = parser.shape(entity, select, include, private, (), 0)
+        if parser.issues:
+            raise ValidationError(parser.issues, subject=f"{entity.name} read")
+        return shape
+
+    def adapter(self, shape: Shape) -> TypeAdapter[Any]:
+        """Turns a JSON array of the shape's rows into objects."""
+        return self._made(shape)[1]
+
+    def _made(self, shape: Shape) -> tuple[type[BaseModel], TypeAdapter[Any]]:
+        made = self._adapters.get(shape.key)
+        if made is None:
+            cls = self._make_class(shape)
+            made = self._adapters[shape.key] = (cls, TypeAdapter(list[cls]))  # type: ignore[valid-type]  # a class made at run time
+            if len(self._adapters) > CACHED_CLASSES:
+                self._adapters.popitem(last=False)
+        else:
+            self._adapters.move_to_end(shape.key)
+        return made
+
+    def _make_class(self, shape: Shape) -> type[BaseModel]:
+        relations = {item.name: self._annotation(item) for item in shape.included}
+        if shape.selected:
+            fields: dict[str, Any] = {
+                field.name: (field.annotation | None if field.nullable else field.annotation, ...) for field in shape.fields
+            }
+            fields |= {name: (annotation, ...) for name, annotation in relations.items()}
+            return create_model(f"{shape.entity.name}Selection", __base__=Selection, __module__=shape.entity.cls.__module__, **fields)
+        if not relations:
+            return shape.entity.cls
+        namespace = {"__annotations__": relations, "__module__": shape.entity.cls.__module__, "__shape__": True}
+        return type(shape.entity.cls)(shape.entity.name, (shape.entity.cls,), namespace)
+
+    def _annotation(self, item: Included) -> Any:
+        if item.count:
+            return int
+        cls = self._made(item.shape)[0]
+        return tuple[cls, ...] if item.relation.many else cls | None  # type: ignore[valid-type]  # a class made at run time
+
+
+class _Parser:
+    def __init__(self, registry: Registry, shapes: Shapes) -> None:
+        self.registry = registry
+        self.shapes = shapes
+        self.issues: list[Issue] = []
+        self.relations = 0
+
+    def shape(
+        self, entity: EntityDescription, select: Any, include: Any, private: bool, path: tuple[str | int, ...], depth: int
+    ) -> Shape:
+        fields = tuple(entity.fields.values()) if private else entity.public
+        if select is not None:
+            fields = self.fields(entity, select, (*path, "select"))
+        included = tuple(self.relation(entity, name, how, (*path, "include", name), depth) for name, how in self.named(include, path))
+        return Shape(entity, fields, tuple(item for item in included if item is not None), select is not None)
+
+    def fields(self, entity: EntityDescription, select: Any, path: tuple[str | int, ...]) -> tuple[FieldDescription, ...]:
+        if isinstance(select, str | Mapping) or not isinstance(select, Iterable):
+            self.issues.append(Issue(path, f"must be a list of field names, not {type(select).__name__}", "list_type"))
+            return ()
+        names = list(select)
+        for index, name in enumerate(names):
+            if not isinstance(name, str) or name not in entity.fields:
+                self.issues.append(
+                    Issue((*path, index), f"{name!r} is no field of {entity.name}{suggestion(str(name), entity.fields)}", "unknown_field")
+                )
+        if not names:
+            self.issues.append(Issue(path, "names no field", "too_short"))
+        # The id is always there: a record that cannot be named cannot be used.
+        return tuple(field for field in entity.fields.values() if field.name == "id" or field.name in names)
+
+    def named(self, include: Any, path: tuple[str | int, ...]) -> list[tuple[str, Any]]:
+        if include is None:
+            return []
+        if isinstance(include, Mapping):
+            return [(str(name), how) for name, how in include.items()]
+        if isinstance(include, Sequence) and not isinstance(include, str | bytes):
+            return [(str(name), True) for name in include]
+        self.issues.append(
+            Issue((*path, "include"), f'must be a mapping such as {{"contacts": True}}, not {type(include).__name__}', "mapping_type")
+        )
+        return []
+
+    def relation(
+        self, entity: EntityDescription, name: str, how: Any, path: tuple[str | int, ...], depth: int
+    ) -> Included | None:
+        how = Include() if how is True else Include(count=True) if how == "count" else how
+        relation = self.registry.relation(entity, name)
+        self.relations += 1
+        problem = self.problem(entity, relation, name, how, depth)
+        if problem or relation is None:
+            if problem and len(self.issues) < 50:
+                self.issues.append(Issue(path, *problem))
+            return None
+        target = relation.target
+        try:
+            condition = And(()) if how.where is None else parse_filter(how.where, target, self.registry)
+            sorts = parse_order(how.order_by, target)
+            limit = parse_limit(how.limit)
+        except ValidationError as error:
+            self.issues.extend(Issue((*path, *issue.path), issue.message, issue.code) for issue in error.issues)
+            return None
+        shape = self.shape(target, how.select, how.include, False, path, depth + 1)
+        return Included(relation, condition, sorts, limit, shape, how.count)
+
+    def problem(
+        self, entity: EntityDescription, relation: Relation | None, name: str, how: Any, depth: int
+    ) -> tuple[str, str] | None:
+        if relation is None:
+            known = self.registry.relations[entity.name]
+            return f"{name!r} is no relation of {entity.name}{suggestion(name, known)}", "unknown_relation"
+        if not isinstance(how, Include):
+            return f'must be True, "count" or an Include, not {type(how).__name__}', "include_type"
+        if depth >= MAXIMUM_INCLUDE_DEPTH:
+            return f"is nested deeper than {MAXIMUM_INCLUDE_DEPTH} includes", "too_deep"
+        if self.relations > MAXIMUM_INCLUDES:
+            return f"is one of more than {MAXIMUM_INCLUDES} includes in one read", "too_many"
+        if how.count and not relation.many:
+            return f"{name} is a single record; only a relation to many has a count", "count_of_one"
+        return None

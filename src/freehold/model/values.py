@@ -1,0 +1,50 @@
+"""Values on their way between Python, JSON and PostgreSQL."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from pydantic_core import to_json
+
+from freehold.errors import ValidationError
+from freehold.model.description import FieldDescription
+
+__all__ = ["from_json_shape", "stored", "to_payload", "to_sql_text"]
+
+MAXIMUM_PAYLOAD = 16_000_000
+"""Bytes of what one record's write sends."""
+
+
+def stored(value: Any) -> Any:
+    """An enum's member as the column holds it; anything else as it is."""
+    return getattr(value, "value", value) if hasattr(type(value), "__members__") else value
+
+
+def from_json_shape(field: FieldDescription, value: Any) -> Any:
+    """A column's JSON shape (see `kinds`) as the Python value, an enum's member as it is stored."""
+    if field.kind.name == "bytes":
+        value = [bytes.fromhex(item) for item in value] if field.kind.many else bytes.fromhex(value)
+    return stored(field.kind.adapter.validate_python(value))
+
+
+def to_payload(values: Mapping[str, Any], subject: str) -> str:
+    """A record's values as the JSON that PostgreSQL's `jsonb_populate_record` reads.
+
+    Raises:
+        ValidationError: it is larger than 16 MB.
+    """
+    text = to_json({name: to_sql_text(value) for name, value in values.items()}, bytes_mode="hex")
+    if len(text) > MAXIMUM_PAYLOAD:
+        raise ValidationError.single((), f"is larger than {MAXIMUM_PAYLOAD} bytes in all; split it", "too_long", subject=subject)
+    return text.decode()
+
+
+def to_sql_text(value: Any) -> Any:
+    """What PostgreSQL reads differently from how Pydantic writes it."""
+    if isinstance(value, bytes):
+        return "\\x" + value.hex()
+    if isinstance(value, timedelta):
+        return f"{value.days} days {value.seconds} seconds {value.microseconds} microseconds"
+    if isinstance(value, list):
+        return [to_sql_text(item) for item in value]
+    return value

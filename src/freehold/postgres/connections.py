@@ -1,0 +1,251 @@
+"""Connections and their pool.
+
+The pool hands a connection to one call at a time, most recently used first, so that few stay warm. A call is one
+message and leaves nothing on the connection: context settings are local to its transaction, which ends with it. So
+there is nothing to reset, and a cancelled or failed call cannot leak another's context.
+
+Waiting is bounded: a call that gets no connection in time fails with UnavailableError. A statement is bounded by the
+driver's timer, which cancels it on the server, and by the role's own statement_timeout.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import asyncpg
+
+from freehold.errors import ConfigurationError, UnavailableError
+from freehold.model.registry import Constraint
+from freehold.postgres.sqlstate import DRIVER_ERRORS, translated
+
+__all__ = ["Address", "Connection", "Pool", "connect"]
+
+Row = Mapping[str, Any]  # Any: a column's value
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a database is and who connects.
+
+    Args:
+        url: `postgresql://user:password@host:port/database`; other arguments go before what it says.
+        host: a name, an address, or the directory of a socket.
+        port, user, password, database: as usual.
+        ssl: as asyncpg takes it; None lets the URL decide.
+        statement_cache_size: prepared statements kept per connection; 0 behind a pooler that cannot hold them.
+        connect_timeout: seconds to wait for a connection to open.
+    """
+
+    url: str | None = None
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: str | None = None
+    ssl: ssl.SSLContext | str | bool | None = None
+    statement_cache_size: int = 500
+    connect_timeout: float = 10.0
+
+    def __repr__(self) -> str:
+        return f"Address(host={self.host!r}, port={self.port!r}, user={self.user!r}, database={self.database!r})"  # never the password
+
+    async def open(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """A new driver connection.
+
+        Raises:
+            UnavailableError: the server cannot be reached.
+            ConfigurationError: it refuses the login, or the address is wrong.
+        """
+        try:
+            connection = await asyncpg.connect(
+                self.url,
+                host=self.host,
+                port=self.port,
+                user=self.user,
+                password=self.password,
+                database=self.database,
+                ssl=self.ssl,
+                timeout=self.connect_timeout,
+                statement_cache_size=self.statement_cache_size,
+                server_settings={"application_name": "freehold"},
+            )
+            # JSON as the bytes that came: they go to Pydantic or to the client as they are.
+            await connection.set_type_codec(
+                "json", schema="pg_catalog", format="binary", encoder=bytes, decoder=bytes
+            )
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"the connection URL is wrong: {error}", hint="postgresql://user:password@host:port/database") from error
+        except DRIVER_ERRORS as error:
+            raise translated(error, {}) from error
+        return connection
+
+
+class Connection:
+    """One connection for set-up work: scripts and statements of the engine."""
+
+    def __init__(self, driver: "asyncpg.Connection[asyncpg.Record]", constraints: Mapping[str, Constraint] | None = None) -> None:
+        self._driver = driver
+        self._constraints = constraints or {}
+
+    async def execute(self, script: str) -> None:
+        """Runs a script of one or more statements without arguments."""
+        try:
+            await self._driver.execute(script)
+        except DRIVER_ERRORS as error:
+            raise translated(error, self._constraints) from error
+
+    async def fetch(self, text: str, *arguments: Any) -> list[Row]:
+        """All rows of a statement."""
+        try:
+            return list(await self._driver.fetch(text, *arguments))
+        except DRIVER_ERRORS as error:
+            raise translated(error, self._constraints) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Commits what happens inside, or rolls it back."""
+        async with self._driver.transaction():
+            yield
+
+
+@asynccontextmanager
+async def connect(address: Address) -> AsyncIterator[Connection]:
+    """A connection of its own, closed at the end."""
+    driver = await address.open()
+    try:
+        yield Connection(driver)
+    finally:
+        await driver.close(timeout=5)
+
+
+class Pool:
+    """Connections to one database as one role.
+
+    Args:
+        address: where and who.
+        constraints: what the names of constraints in errors stand for.
+        size: connections at most.
+        wait: seconds a call waits for one.
+        timeout: seconds a statement may take, unless the call says otherwise.
+    """
+
+    def __init__(
+        self, address: Address, constraints: Mapping[str, Constraint], *, size: int = 10, wait: float = 10.0, timeout: float = 30.0
+    ) -> None:
+        if size < 1 or wait <= 0 or timeout <= 0:
+            raise ConfigurationError(f"a pool needs size >= 1, wait > 0 and timeout > 0, not {size}, {wait}, {timeout}")
+        self._address = address
+        self._constraints = constraints
+        self._size = size
+        self._wait = wait
+        self._timeout = timeout
+        self._idle: deque[asyncpg.Connection[asyncpg.Record]] = deque()
+        self._waiters: deque[asyncio.Future[asyncpg.Connection[asyncpg.Record] | None]] = deque()
+        self._open = 0
+        self._closing = False
+
+    async def __aenter__(self) -> "Pool":
+        self._release(await self._acquire())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
+        """One message: a statement, and the first row of its answer.
+
+        Args:
+            text: the statement.
+            arguments: bound as $1, $2, ...
+            timeout: seconds; then it is cancelled on the server.
+
+        Raises:
+            FreeholdError: whatever PostgreSQL or the connection reported, translated.
+        """
+        connection = await self._acquire()
+        bound = self._timeout if timeout is None else timeout
+        try:
+            return await connection.fetchrow(text, *arguments, timeout=bound)
+        except DRIVER_ERRORS as error:
+            raise translated(error, self._constraints, bound) from error
+        finally:
+            self._release(connection)
+
+    async def close(self) -> None:
+        """Closes the idle connections now and the others as soon as their calls end."""
+        self._closing = True
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(UnavailableError("the database was closed"))
+        self._waiters.clear()
+        while self._idle:
+            await self._idle.popleft().close(timeout=5)
+            self._open -= 1
+
+    async def _acquire(self) -> "asyncpg.Connection[asyncpg.Record]":
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+            self._open -= 1  # the server or the network ended it while it was idle
+        if self._closing:
+            raise UnavailableError("the database was closed", hint="open it again")
+        if self._open < self._size:
+            return await self._connect()
+        return await self._queue()
+
+    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+        self._open += 1
+        try:
+            return await self._address.open()
+        except BaseException:
+            self._open -= 1
+            self._wake(None)
+            raise
+
+    async def _queue(self) -> "asyncpg.Connection[asyncpg.Record]":
+        waiter: asyncio.Future[asyncpg.Connection[asyncpg.Record] | None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(self._wait):
+                connection = await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._pass_on(waiter.result())  # it was handed over in the same moment: give it to the next
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+            if isinstance(error, asyncio.TimeoutError):
+                raise UnavailableError(
+                    f"no connection came free in {self._wait:g} s; all {self._size} are busy",
+                    hint="raise the pool's size, or shorten what holds connections",
+                ) from None
+            raise
+        return connection if connection is not None else await self._acquire()
+
+    def _release(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        if connection.is_closed():
+            self._open -= 1
+            self._wake(None)
+        elif self._closing:
+            self._open -= 1
+            connection.terminate()
+        else:
+            self._pass_on(connection)
+
+    def _pass_on(self, connection: "asyncpg.Connection[asyncpg.Record] | None") -> None:
+        if not self._wake(connection) and connection is not None:
+            self._idle.append(connection)
+
+    def _wake(self, connection: "asyncpg.Connection[asyncpg.Record] | None") -> bool:
+        """Hands a connection (or, with None, the right to open one) to who has waited longest."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return True
+        return False

@@ -1,0 +1,53 @@
+"""The one place where identifiers and literals are quoted."""
+
+import re
+from dataclasses import dataclass
+
+from freehold.errors import ConfigurationError
+
+__all__ = ["Schemas", "literal", "quoted"]
+
+
+def quoted(name: str) -> str:
+    """An identifier in double quotes."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str | int | bool | None) -> str:
+    """A constant of a declaration, for DDL. Values of calls are never written into SQL: they are bound."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    escaped = value.replace("'", "''")
+    return f" E'{escaped.replace(chr(92), chr(92) * 2)}'" if "\\" in escaped else f"'{escaped}'"
+
+
+@dataclass(frozen=True)
+class Schemas:
+    """The names of the two schemas, so that several applications can share a database.
+
+    Args:
+        engine: Freehold's own: the log, the context functions, organizations. Also the prefix of the settings.
+        application: the entities' tables.
+    """
+
+    engine: str = "freehold"
+    application: str = "app"
+
+    def __post_init__(self) -> None:
+        for name in (self.engine, self.application):
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name.startswith("pg_"):
+                raise ConfigurationError(f"the schema's name {name!r} must be snake case of at most 31 characters, not starting with pg_")
+        if self.engine == self.application:
+            raise ConfigurationError("the engine's schema and the application's schema must differ")
+
+    def table(self, name: str) -> str:
+        """A table of the application, with its schema."""
+        return f"{quoted(self.application)}.{quoted(name)}"
+
+    def own(self, name: str) -> str:
+        """A table or function of the engine, with its schema."""
+        return f"{quoted(self.engine)}.{quoted(name)}"

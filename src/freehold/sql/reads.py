@@ -1,0 +1,158 @@
+"""The statements of reads. Each is one statement, whatever it includes, and brings JSON that PostgreSQL made."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from freehold.model.description import EntityDescription
+from freehold.model.filters import Filter
+from freehold.model.pages import Sort
+from freehold.model.shapes import Included, Shape
+from freehold.sql.filters import condition, joined, visible
+from freehold.sql.identifiers import Schemas, quoted
+from freehold.sql.statements import Arguments, Statement, in_context
+
+__all__ = ["count_statement", "exists_statement", "get_statement", "list_statement", "row_json"]
+
+
+def row_json(shape: Shape, alias: str, arguments: Arguments, schemas: Schemas) -> str:
+    """The expression for a row as a JSON object of the shape."""
+    columns = [f"{field.kind.as_json(f'{alias}.{quoted(field.name)}')} as {quoted(field.name)}" for field in shape.fields]
+    columns += [f"{_included(item, alias, arguments, schemas)} as {quoted(item.name)}" for item in shape.included]
+    return f"(select row_to_json(_x) from (select {', '.join(columns)}) as _x)"
+
+
+def _included(item: Included, outer: str, arguments: Arguments, schemas: Schemas) -> str:
+    target, inner = item.relation.target, arguments.alias()
+    where = (
+        f"from {schemas.table(target.table)} as {inner} where {visible(target, inner)} and {joined(item.relation, outer, inner)} "
+        f"and ({condition(item.condition, inner, arguments, schemas)})"
+    )
+    if item.count:
+        return f"(select count(*) {where})"
+    if not item.relation.many:
+        return f"(select {row_json(item.shape, inner, arguments, schemas)} {where})"
+    rows = arguments.alias()
+    return (
+        f"(select coalesce(json_agg({row_json(item.shape, rows, arguments, schemas)}), '[]') from "
+        f"(select {inner}.* {where} order by {_order(item.sorts, inner)} limit {item.limit}) as {rows})"
+    )
+
+
+def get_statement(shape: Shape, ids: Sequence[UUID], schemas: Schemas, *, deleted: bool = False) -> Statement:
+    """Some records by id, as one JSON array in column `rows` (null when there is none)."""
+    arguments = Arguments()
+    table = schemas.table(shape.entity.table)
+    # One id has a text of its own: `= any` is planned anew for each call, because a short array looks cheaper than the average.
+    found = f"t.id = {arguments.add(ids[0], 'uuid')}" if len(ids) == 1 else f"t.id = any ({arguments.add(list(ids), 'uuid[]')})"
+    row = row_json(shape, "t", arguments, schemas)
+    body = f"select json_agg({row}) as rows from {table} as t where {visible(shape.entity, 't', deleted=deleted)} and {found}"
+    return Statement(in_context(schemas, body), tuple(arguments.values))
+
+
+def count_statement(entity: EntityDescription, filter_: Filter, schemas: Schemas, *, deleted: bool = False) -> Statement:
+    """The number of matching records, in column `count`."""
+    arguments = Arguments()
+    where = _matching(entity, filter_, arguments, schemas, deleted)
+    return Statement(in_context(schemas, f"select count(*) as count {where}"), tuple(arguments.values))
+
+
+def exists_statement(entity: EntityDescription, filter_: Filter, schemas: Schemas, *, deleted: bool = False) -> Statement:
+    """Whether a record matches, in column `found`."""
+    arguments = Arguments()
+    where = _matching(entity, filter_, arguments, schemas, deleted)
+    return Statement(in_context(schemas, f"select exists (select 1 {where}) as found"), tuple(arguments.values))
+
+
+def list_statement(
+    shape: Shape,
+    filter_: Filter,
+    sorts: Sequence[Sort],
+    limit: int,
+    schemas: Schemas,
+    *,
+    start: Sequence[Any] | None = None,
+    backward: bool = False,
+    total: bool = False,
+    deleted: bool = False,
+) -> Statement:
+    """One page.
+
+    Columns: `rows` (a JSON array), `first` and `last` (the order fields of the end rows, JSON arrays as text), `more`
+    (whether rows lie beyond the limit) and `total`.
+
+    Args:
+        shape: what each row brings.
+        filter_: which rows.
+        sorts: the order; ends in the id.
+        limit: rows of the page. It stands in the text, because a plan for an unknown limit is a bad one.
+        start: the order fields of the row after (or before) which the page begins.
+        backward: whether the page lies before `start`; its rows come in the list's order all the same.
+        total: whether to count all that match.
+        deleted: whether deleted rows are in.
+    """
+    entity, arguments = shape.entity, Arguments()
+    ways = [Sort(sort.field, sort.descending != backward, sort.nulls_first != backward) for sort in sorts]
+    where = _matching(entity, filter_, arguments, schemas, deleted)
+    if start is not None:
+        where += f" and ({_beyond(ways, start, arguments)})"
+    ranked = f"select t.*, row_number() over () as _n from (select t.* {where} order by {_order(ways, 't')} limit {limit + 1}) as t"
+    keys = ", ".join(sort.field.kind.as_json(f"t.{quoted(sort.field.name)}") for sort in ways)
+    ends = f"case when t._n in (1, {limit}) then json_build_array({keys})::text end"
+    counted = f"(select count(*) {_matching(entity, filter_, arguments, schemas, deleted)})" if total else "null::bigint"
+    direction = " order by p._n desc" if backward else ""
+    body = (
+        f"select coalesce(json_agg(p._j{direction}) filter (where p._n <= {limit}), '[]') as rows, "
+        f"max(p._k) filter (where p._n = 1) as first, "
+        f"max(p._k) filter (where p._n = {limit}) as last, coalesce(max(p._n) > {limit}, false) as more, {counted} as total "
+        f"from (select {row_json(shape, 't', arguments, schemas)} as _j, {ends} as _k, t._n from ({ranked}) as t) as p"
+    )
+    return Statement(in_context(schemas, body), tuple(arguments.values))
+
+
+def _matching(entity: EntityDescription, filter_: Filter, arguments: Arguments, schemas: Schemas, deleted: bool) -> str:
+    return (
+        f"from {schemas.table(entity.table)} as t where {visible(entity, 't', deleted=deleted)} "
+        f"and ({condition(filter_, 't', arguments, schemas)})"
+    )
+
+
+def _order(sorts: Sequence[Sort], alias: str) -> str:
+    def one(sort: Sort) -> str:
+        direction = " desc" if sort.descending else ""
+        # PostgreSQL's default is nulls as the highest; said only where it differs, so that plain indexes serve.
+        nulls = "" if sort.nulls_first == sort.descending or not sort.field.nullable else f" nulls {'first' if sort.nulls_first else 'last'}"
+        return f"{alias}.{quoted(sort.field.name)}{direction}{nulls}"
+
+    return ", ".join(map(one, sorts))
+
+
+def _beyond(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -> str:
+    """The condition that a row comes after the start in the order (seek method: use-the-index-luke.com/no-offset)."""
+    columns = [f"t.{quoted(sort.field.name)}" for sort in sorts]
+    uniform = len({sort.descending for sort in sorts}) == 1 and not any(sort.field.nullable for sort in sorts)
+    if uniform:
+        values = ", ".join(arguments.add(value, sort.field.kind.sql_type) for sort, value in zip(sorts, start, strict=True))
+        return f"({', '.join(columns)}) {'<' if sorts[0].descending else '>'} ({values})"
+    # Mixed directions or nulls: beyond in the first field, or equal there and beyond in the second, and so on.
+    choices: list[str] = []
+    equal: list[str] = []
+    for sort, column, value in zip(sorts, columns, start, strict=True):
+        further = _further(sort, column, value, arguments)
+        if further is not None:
+            choices.append(" and ".join([*equal, further]))
+        equal.append(f"{column} is null" if value is None else f"{column} = {arguments.add(value, sort.field.kind.sql_type)}")
+    first, leading = sorts[0], ""
+    if start[0] is not None and not (first.field.nullable and not first.nulls_first):
+        # Implied by the rest, and what lets an index start at the right place.
+        operator = "<=" if first.descending else ">="
+        leading = f"{columns[0]} {operator} {arguments.add(start[0], first.field.kind.sql_type)} and "
+    return leading + "(" + " or ".join(f"({choice})" for choice in choices) + ")"
+
+
+def _further(sort: Sort, column: str, value: Any, arguments: Arguments) -> str | None:
+    """The condition that one field lies beyond a value in its direction; None where nothing can."""
+    if value is None:
+        return f"{column} is not null" if sort.nulls_first else None
+    beyond = f"{column} {'<' if sort.descending else '>'} {arguments.add(value, sort.field.kind.sql_type)}"
+    return f"({beyond} or {column} is null)" if sort.field.nullable and not sort.nulls_first else beyond

@@ -1,0 +1,174 @@
+"""Reads of records: by id, by filter, in pages.
+
+Concurrent `get`s of one tick of the event loop become one message. The first of them leads: it lets the loop run once,
+so that the others can join, and then asks for all. The others wait for its answer. A leader that is cancelled tells
+them to ask anew, and one of them leads; so nobody is cancelled by somebody else's cancellation.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from freehold.errors import FreeholdError, NotFoundError, ValidationError
+from freehold.model.entity import Entity
+from freehold.model.filters import parse_filter
+from freehold.model.pages import OrderBy, Page, binding, parse_limit, parse_order
+from freehold.model.shapes import Shape
+from freehold.sql.reads import count_statement, exists_statement, get_statement, list_statement
+from freehold.store.messages import Messenger, checked_id
+
+__all__ = ["Reader"]
+
+EntityT = TypeVar("EntityT", bound=Entity)
+
+MAXIMUM_IDS = 1_000
+"""Records of one get."""
+
+
+class _Batch:
+    """The gets that wait for one message."""
+
+    def __init__(self, first: UUID) -> None:
+        self.ids = {first: None}
+        self.answer: asyncio.Future[Mapping[UUID, Any] | None] | None = None
+
+    def joined(self, id: UUID) -> "asyncio.Future[Mapping[UUID, Any] | None]":
+        self.ids[id] = None
+        if self.answer is None:
+            self.answer = asyncio.get_running_loop().create_future()
+        return self.answer
+
+    def settle(self, found: Mapping[UUID, Any] | None, error: FreeholdError | None = None) -> None:
+        if self.answer is None or self.answer.done():
+            return
+        if error is None:
+            self.answer.set_result(found)
+        else:
+            self.answer.set_exception(error)
+
+
+class Reader:
+    """The reads of one session."""
+
+    def __init__(self, messenger: Messenger) -> None:
+        self._messenger = messenger
+        self._store = messenger.store
+        self._batches: dict[tuple[str, bool, bool], _Batch] = {}
+
+    async def get(self, cls: type[EntityT], id: Any, *, private: bool, deleted: bool) -> EntityT:
+        """One record; shares its message with the other gets of this tick."""
+        entity = self._store.registry[cls]
+        id = checked_id(id, entity.name)
+        key = (entity.name, private, deleted)
+        while True:
+            batch = self._batches.get(key)
+            if batch is None or len(batch.ids) >= MAXIMUM_IDS:
+                found = await self._lead(cls, key, id)
+                break
+            # Shielded: when this get is cancelled, the answer is still the others'.
+            answered = await asyncio.shield(batch.joined(id))
+            if answered is not None:
+                found = answered
+                break
+        record = found.get(id)
+        if record is None:
+            raise NotFoundError(entity.name, id)
+        return record  # type: ignore[no-any-return]  # parsed as cls
+
+    async def _lead(self, cls: type[Entity], key: tuple[str, bool, bool], id: UUID) -> Mapping[UUID, Any]:
+        batch = self._batches[key] = _Batch(id)
+        try:
+            await asyncio.sleep(0)
+            self._close(key, batch)
+            records = await self.get_many(cls, list(batch.ids), private=key[1], deleted=key[2])
+        except FreeholdError as error:
+            batch.settle(None, error)
+            raise
+        except BaseException:
+            batch.settle(None)
+            raise
+        finally:
+            self._close(key, batch)
+        found = {record.id: record for record in records}
+        batch.settle(found)
+        return found
+
+    def _close(self, key: tuple[str, bool, bool], batch: _Batch) -> None:
+        if self._batches.get(key) is batch:
+            del self._batches[key]
+
+    async def get_many(self, cls: type[EntityT], ids: Sequence[UUID], *, private: bool, deleted: bool) -> list[EntityT]:
+        """Records by id, in no order."""
+        shape = self._store.shapes.parse(self._store.registry[cls], private=private)
+        rows = await self.get_json(shape, ids, deleted=deleted)
+        return [] if rows is None else self._store.shapes.adapter(shape).validate_json(rows)
+
+    async def get_json(self, shape: Shape, ids: Sequence[UUID], *, deleted: bool) -> bytes | None:
+        """Records by id as a JSON array; None when there is none."""
+        row = await self._messenger.read(get_statement(shape, ids, self._store.schemas, deleted=deleted))
+        return row["rows"]  # type: ignore[no-any-return]  # the driver's codec makes bytes
+
+    async def count(self, cls: type[Entity], where: Mapping[str, Any] | None, *, deleted: bool) -> int:
+        """How many match."""
+        entity = self._store.registry[cls]
+        condition = parse_filter(where, entity, self._store.registry)
+        row = await self._messenger.read(count_statement(entity, condition, self._store.schemas, deleted=deleted))
+        return int(row["count"])
+
+    async def exists(self, cls: type[Entity], where: Mapping[str, Any] | None, *, deleted: bool) -> bool:
+        """Whether one matches."""
+        entity = self._store.registry[cls]
+        condition = parse_filter(where, entity, self._store.registry)
+        row = await self._messenger.read(exists_statement(entity, condition, self._store.schemas, deleted=deleted))
+        return bool(row["found"])
+
+    async def list(
+        self,
+        cls: type[Entity],
+        *,
+        where: Mapping[str, Any] | None,
+        order_by: OrderBy,
+        limit: int,
+        after: str | None,
+        before: str | None,
+        include: Any,
+        select: Any,
+        with_total: bool,
+        deleted: bool,
+        private: bool,
+        as_json: bool,
+    ) -> Page[Any]:
+        """One page."""
+        entity, registry = self._store.registry[cls], self._store.registry
+        if after is not None and before is not None:
+            raise ValidationError.single(("before",), "must not be given together with after", "after_and_before", subject="list")
+        condition = parse_filter(where, entity, registry)
+        sorts = parse_order(order_by, entity)
+        shape = self._store.shapes.parse(entity, select=select, include=include, private=private)
+        limit = parse_limit(limit)
+        bound = binding(self._messenger.context.organization_id, entity, sorts, where, deleted)
+        backward, cursor = before is not None, before if before is not None else after
+        start = None
+        if cursor is not None:
+            start = self._store.signer.read(cursor, bound, sorts, subject="before" if backward else "after")
+        statement = list_statement(
+            shape, condition, sorts, limit, self._store.schemas, start=start, backward=backward, total=with_total, deleted=deleted
+        )
+        row = await self._messenger.read(statement)
+        records = [] if as_json else self._store.shapes.adapter(shape).validate_json(row["rows"])
+        return Page(
+            records,
+            json=row["rows"] if as_json else None,
+            total=row["total"],
+            ends=_ends(row, backward=backward, continued=cursor is not None),
+            signer=self._store.signer,
+            binding=bound,
+        )
+
+
+def _ends(row: Mapping[str, Any], *, backward: bool, continued: bool) -> tuple[str | None, str | None]:
+    """Where the pages before and after go on: the near end where the page was continued from there, the far end if there is more."""
+    near = row["first"] if continued else None
+    far = row["last"] if row["more"] else None
+    return (far, near) if backward else (near, far)

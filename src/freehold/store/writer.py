@@ -1,0 +1,104 @@
+"""Writes of single records. Each is one message and one transaction, through the entity's generated function."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pydantic
+
+from freehold.engine.functions import write_function
+from freehold.errors import ConcurrencyError, NotFoundError, ValidationError
+from freehold.model.context import new_id
+from freehold.model.description import EntityDescription
+from freehold.model.entity import Entity, Input
+from freehold.model.issues import validation_error
+from freehold.model.values import to_payload
+from freehold.store.messages import Messenger, checked_id, checked_version
+
+__all__ = ["Target", "Writer"]
+
+EntityT = TypeVar("EntityT", bound=Entity)
+
+Target = EntityT | tuple[type[EntityT], UUID, int]
+"""What an update or deletion is about: a record as it was read, or (entity, id, version)."""
+
+
+class Writer:
+    """The single writes of one session."""
+
+    def __init__(self, messenger: Messenger) -> None:
+        self._messenger = messenger
+        self._store = messenger.store
+
+    async def create(self, cls: type[EntityT], input: Input | None, values: Mapping[str, Any]) -> EntityT:
+        """Inserts one record."""
+        entity = self._store.registry[cls]
+        checked = _checked(entity, "Create", input, values)
+        payload = to_payload({"id": new_id(), **{name: getattr(checked, name) for name in type(checked).model_fields}}, entity.name)
+        function = write_function(self._store.schemas, entity, "create")
+        row = await self._messenger.call(f"select {function}($1, $2, $3) as record", [payload])  # noqa: S608  # a quoted name
+        return self._record(entity, row["record"])  # type: ignore[return-value]  # of the class that was asked for
+
+    async def update(self, target: Any, input: Input | None, changes: Mapping[str, Any]) -> Entity:
+        """Changes one record of an expected version."""
+        entity, id, version = self._named(target)
+        checked = _checked(entity, "Patch", input, changes)
+        given = {name: getattr(checked, name) for name in checked.model_fields_set}
+        if not given:
+            raise ValidationError.single((), "names no change; give at least one field", "no_change", subject=f"{entity.name} update")
+        return await self._change(entity, "update", id, version, ", $5", [to_payload(given, entity.name)])
+
+    async def change(self, action: str, target: Any) -> Entity:
+        """Deletes, restores or purges one record of an expected version."""
+        entity, id, version = self._named(target)
+        if action in ("restore", "purge") and not entity.soft_delete:
+            raise ValidationError.single(
+                (), f"{entity.name} is deleted for good at once; there is nothing to {action}", "no_soft_delete", subject=action
+            )
+        return await self._change(entity, action, id, version)
+
+    async def _change(
+        self, entity: EntityDescription, action: str, id: UUID, version: int, more: str = "", arguments: list[Any] | None = None
+    ) -> Entity:
+        function = write_function(self._store.schemas, entity, action)
+        text = f"select outcome, record, actual from {function}($1, $2, $3, $4{more})"  # noqa: S608  # a quoted name
+        row = await self._messenger.call(text, [id, version, *(arguments or [])])
+        outcome = row["outcome"]
+        if outcome == "done":
+            return self._record(entity, row["record"])
+        if outcome == "conflict":
+            raise ConcurrencyError(
+                entity.name, id, expected=version, actual=row["actual"], current=self._record(entity, row["record"])
+            )
+        if outcome == "state" and action == "restore":
+            raise ValidationError.single((), f"{entity.name} {id} is not deleted", "not_deleted", subject="restore")
+        raise NotFoundError(entity.name, id, hint="it is deleted; restore it first" if outcome == "state" else None)
+
+    def _named(self, target: Any) -> tuple[EntityDescription, UUID, int]:
+        if isinstance(target, Entity):
+            entity = self._store.registry[type(target).description.cls]
+            return entity, target.id, target.version
+        if isinstance(target, tuple) and len(target) == 3 and isinstance(target[0], type):
+            entity = self._store.registry[target[0]]
+            return entity, checked_id(target[1], entity.name), checked_version(target[2], entity.name)
+        raise ValidationError.single(
+            (), f"must be a record, or a tuple (Entity, id, version), not {type(target).__name__}", "target_type", subject="the record to change"
+        )
+
+    def _record(self, entity: EntityDescription, row: bytes) -> Entity:
+        return entity.cls.model_validate_json(row)
+
+
+def _checked(entity: EntityDescription, schema: str, input: Input | None, values: Mapping[str, Any]) -> Input:
+    """The input validated against the entity's schema; a ready instance of that schema is taken as it is."""
+    model: type[Input] = getattr(entity.cls, schema)
+    if input is not None:
+        if not isinstance(input, model):
+            raise ValidationError.single((), f"must be a {model.__name__}, not {type(input).__name__}", "input_type", subject=entity.name)
+        if values:
+            raise ValidationError.single((), f"give a {model.__name__} or fields by name, not both", "input_twice", subject=entity.name)
+        return input
+    try:
+        return model.model_validate(dict(values))
+    except pydantic.ValidationError as error:
+        raise validation_error(error, entity.name) from None
