@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from freehold.model.entity import Entity
 from freehold.model.pages import CursorSigner
 from freehold.model.registry import Registry
 from freehold.model.shapes import Shapes
-from freehold.postgres.connections import Address, Pool, connect
+from freehold.postgres.connections import Address, Connection, Pool, connect
 from freehold.postgres.server import EmbeddedServer
 from freehold.sql.identifiers import Schemas
 from freehold.store.session import Session
@@ -72,8 +73,26 @@ class Application:
             Whether anything was done; False where the schema is there already.
         """
         async with connect(administrator) as connection:
-            await create_roles(connection, self.schemas, self.roles, passwords)
+            if not await self._roles_ready(administrator, connection, passwords):
+                await create_roles(connection, self.roles, passwords)
             return await install(connection, self.plan(), self.schemas, self.roles)
+
+    async def _roles_ready(self, administrator: Address, connection: Connection, passwords: dict[str, str]) -> bool:
+        """Whether the roles are there and let in with these passwords: roles belong to the whole server, and two
+        programs that alter one at the same moment fail."""
+        names = [self.roles.owner, self.roles.application]
+        rows = await connection.fetch(
+            "select 1 from pg_roles where rolname = any ($1) and not rolsuper and not rolbypassrls", names
+        )
+        if len(rows) < len(names):
+            return False
+        for name, password in passwords.items():
+            try:
+                async with connect(replace(administrator, user=name, password=password)):
+                    pass
+            except ConfigurationError:
+                return False
+        return True
 
 
 class Database:
@@ -117,13 +136,19 @@ class Database:
             if row is None:
                 raise ConfigurationError("the engine does not answer", hint="run 'freehold setup' again")
             store = Store(
-                pool, application.registry, application.schemas, Shapes(application.registry), CursorSigner(bytes.fromhex(row["key"]))
+                pool,
+                application.registry,
+                application.schemas,
+                Shapes(application.registry),
+                CursorSigner(bytes.fromhex(row["key"])),
             )
             yield cls(application, store)
 
     @classmethod
     @asynccontextmanager
-    async def embedded(cls, path: Path | str, application: Application, *, size: int = 10, timeout: float = 30.0) -> AsyncIterator["Database"]:
+    async def embedded(
+        cls, path: Path | str, application: Application, *, size: int = 10, timeout: float = 30.0
+    ) -> AsyncIterator["Database"]:
         """Starts (or joins) the PostgreSQL server in a folder, prepares the schema, and connects.
 
         For development, demos and tests. The server stops when its last user leaves.
@@ -142,9 +167,13 @@ class Database:
             roles = application.roles
             password = server.secret(roles.application)
             admin = server.connection()
-            administrator = Address(host=admin.host, port=admin.port, user=admin.user, password=admin.password, database=admin.database)
+            administrator = Address(
+                host=admin.host, port=admin.port, user=admin.user, password=admin.password, database=admin.database
+            )
             await application.setup(administrator, {roles.application: password})
-            address = Address(host=admin.host, port=admin.port, user=roles.application, password=password, database=admin.database)
+            address = Address(
+                host=admin.host, port=admin.port, user=roles.application, password=password, database=admin.database
+            )
             yield await stack.enter_async_context(cls.open(address, application, size=size, timeout=timeout))
 
     def session(self, context: Context, *, timeout: float | None = None) -> Session:

@@ -103,7 +103,9 @@ def _patch(entity: EntityDescription) -> str:
     return f"({columns}) = (select {_names(entity.changeable, 'r.')} from jsonb_populate_record(t, $5) as r)"
 
 
-def _change(entity: EntityDescription, schemas: Schemas, action: str, change: str | None, guard: str, parameter: str = "") -> str:
+def _change(
+    entity: EntityDescription, schemas: Schemas, action: str, change: str | None, guard: str, parameter: str = ""
+) -> str:
     """A function that changes one record of an expected version, or removes it where there is no change.
 
     It answers `done` with the record as it is now; `conflict` with the actual version and the current record; `state`
@@ -144,5 +146,8 @@ def _function_grants(entity: EntityDescription, schemas: Schemas, roles: Roles) 
     statements = []
     for action, arguments in signatures.items():
         function = f"function {write_function(schemas, entity, action)}({arguments})"
-        statements += [f"revoke all on {function} from public", f"grant execute on {function} to {quoted(roles.application)}"]
+        statements += [
+            f"revoke all on {function} from public",
+            f"grant execute on {function} to {quoted(roles.application)}",
+        ]
     return statements

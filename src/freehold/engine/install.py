@@ -42,7 +42,11 @@ class Plan:
     """
 
     def __init__(
-        self, setup: Sequence[str], tables: Mapping[str, Sequence[str]], references: Mapping[str, Sequence[str]], derived: Sequence[str]
+        self,
+        setup: Sequence[str],
+        tables: Mapping[str, Sequence[str]],
+        references: Mapping[str, Sequence[str]],
+        derived: Sequence[str],
     ) -> None:
         self.setup = list(setup)
         self.tables = {name: list(statements) for name, statements in tables.items()}
@@ -72,7 +76,8 @@ def plan(registry: Registry, schemas: Schemas, roles: Roles, rooms: Sequence[tup
     """
     owner, application = quoted(roles.owner), quoted(roles.application)
     setup = [
-        f"create schema if not exists {quoted(name)} authorization {owner}" for name in (schemas.engine, schemas.application)
+        f"create schema if not exists {quoted(name)} authorization {owner}"
+        for name in (schemas.engine, schemas.application)
     ] + [f"set local role {owner}", f"grant usage on schema {quoted(schemas.application)} to {application}"]
     for package, file in (("freehold.engine", "engine.sql"), *rooms):
         setup += blocks(package, file, schemas, roles).values()
@@ -80,13 +85,18 @@ def plan(registry: Registry, schemas: Schemas, roles: Roles, rooms: Sequence[tup
     references: dict[str, list[str]] = {}
     for table in build_tables(registry, schemas).tables.values():
         create = str(CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=_DIALECT)).strip()
-        indexes = [str(CreateIndex(index).compile(dialect=_DIALECT)) for index in sorted(table.indexes, key=lambda index: str(index.name))]
+        indexes = [
+            str(CreateIndex(index).compile(dialect=_DIALECT))
+            for index in sorted(table.indexes, key=lambda index: str(index.name))
+        ]
         tables[table.name] = [create, *indexes]
         references[table.name] = [
             f"alter table {schemas.table(table.name)} add " + _reference(constraint, schemas)
             for constraint in sorted(table.foreign_key_constraints, key=lambda constraint: str(constraint.name))
         ]
-    derived = [statement for entity in registry.entities.values() for statement in entity_objects(entity, schemas, roles)]
+    derived = [
+        statement for entity in registry.entities.values() for statement in entity_objects(entity, schemas, roles)
+    ]
     return Plan(setup, tables, references, derived)
 
 
@@ -107,28 +117,44 @@ _SETTINGS = {
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
 }
-"""What answers depend on is set on the role, so that it holds behind a transaction pooler too."""
+"""What answers depend on is set on the role in its database, so that it holds behind a transaction pooler too."""
 
 
-async def create_roles(connection: Connection, schemas: Schemas, roles: Roles, passwords: Mapping[str, str]) -> None:
-    """Creates the two roles, or sets their passwords again where they exist.
+async def create_roles(connection: Connection, roles: Roles, passwords: Mapping[str, str]) -> None:
+    """Creates the two roles, or sets their passwords and attributes again where they exist.
 
     Args:
         connection: of an administrator (CREATEROLE).
-        schemas: hand-written queries find the application's tables by themselves.
         roles: their names.
         passwords: by role; a role without one cannot log in.
     """
     for name in (roles.owner, roles.application):
         login = f"login password {literal(passwords[name])}" if name in passwords else "nologin"
-        exists = await connection.fetch("select rolsuper from pg_roles where rolname = $1", name)
+        exists = await connection.fetch("select 1 from pg_roles where rolname = $1", name)
         verb = "alter" if exists else "create"
-        await connection.execute(f"{verb} role {quoted(name)} nosuperuser nobypassrls nocreaterole nocreatedb noreplication {login}")
-    application = quoted(roles.application)
-    for setting, value in _SETTINGS.items():
-        await connection.execute(f"alter role {application} set {setting} = {literal(value)}")
+        await connection.execute(
+            f"{verb} role {quoted(name)} nosuperuser nobypassrls nocreaterole nocreatedb noreplication {login}"
+        )
+
+
+async def _configure_role(connection: Connection, schemas: Schemas, roles: Roles) -> None:
+    """Sets what the application role's connections to this database start with, where it is not set so already."""
     # Hand-written queries name tables without a schema; temporary tables, which anybody can make, come last.
-    await connection.execute(f"alter role {application} set search_path = {quoted(schemas.application)}, pg_temp")
+    wanted = {
+        **{name: literal(value) for name, value in _SETTINGS.items()},
+        "search_path": f"{quoted(schemas.application)}, pg_temp",
+    }
+    rows = await connection.fetch(
+        "select coalesce(s.setconfig, '{}') as settings, quote_ident(d.datname) as name from pg_database d left join pg_db_role_setting s "
+        "on s.setdatabase = d.oid and s.setrole = (select oid from pg_roles where rolname = $1) where d.datname = current_database()",
+        roles.application,
+    )
+    actual = dict(str(setting).split("=", 1) for setting in rows[0]["settings"])
+    for name, value in wanted.items():
+        if actual.get(name) != value.strip("'"):
+            await connection.execute(
+                f"alter role {quoted(roles.application)} in database {rows[0]['name']} set {name} = {value}"
+            )
 
 
 async def install(connection: Connection, planned: Plan, schemas: Schemas, roles: Roles) -> bool:
@@ -147,9 +173,12 @@ async def install(connection: Connection, planned: Plan, schemas: Schemas, roles
     """
     async with connection.transaction():
         await connection.fetch("select pg_advisory_xact_lock(hashtext($1))", f"{schemas.engine}.install")
+        await _configure_role(connection, schemas, roles)
         if await _installed_digest(connection, schemas) == planned.digest:
             return False
-        there = await connection.fetch("select tablename::text as name from pg_tables where schemaname = $1", schemas.application)
+        there = await connection.fetch(
+            "select tablename::text as name from pg_tables where schemaname = $1", schemas.application
+        )
         existing = {str(row["name"]) for row in there}
         database = await connection.fetch("select quote_ident(current_database()) as name")
         await connection.execute(f"grant create on database {database[0]['name']} to {quoted(roles.owner)}")
@@ -186,7 +215,11 @@ async def _compare(connection: Connection, planned: Plan, schemas: Schemas, exis
     differences = []
     for name in sorted(existing & set(planned.tables)):
         actual = {str(row["column_name"]) for row in rows if row["table_name"] == name}
-        declared = set(re.findall(r"^\t\"?(\w+)\"? ", planned.tables[name][0], flags=re.MULTILINE)) - {"CONSTRAINT", "PRIMARY", "CHECK"}
+        declared = set(re.findall(r"^\t\"?(\w+)\"? ", planned.tables[name][0], flags=re.MULTILINE)) - {
+            "CONSTRAINT",
+            "PRIMARY",
+            "CHECK",
+        }
         differences += [f"{name}.{column} is declared but not in the database" for column in sorted(declared - actual)]
         differences += [f"{name}.{column} is in the database but not declared" for column in sorted(actual - declared)]
     if differences:

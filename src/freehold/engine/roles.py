@@ -37,12 +37,20 @@ async def check_role(pool: Pool, schemas: Schemas, roles: Roles) -> None:
     if facts["rolbypassrls"]:
         raise RoleError(f"{name} has BYPASSRLS, so that row-level security does not hold for it", hint=hint)
     if facts["owned"]:
-        raise RoleError(f"{name} owns tables ({', '.join(facts['owned'])}) or is a member of their owner, and could switch isolation off", hint=hint)
+        raise RoleError(
+            f"{name} owns tables ({', '.join(facts['owned'])}) or is a member of their owner, and could switch isolation off",
+            hint=hint,
+        )
     if facts["stronger"]:
-        raise RoleError(f"{name} can become {', '.join(facts['stronger'])}, for whom row-level security does not hold", hint=hint)
+        raise RoleError(
+            f"{name} can become {', '.join(facts['stronger'])}, for whom row-level security does not hold", hint=hint
+        )
     if facts["server"] < 150000:
         raise ConfigurationError("Freehold needs PostgreSQL 15 or newer", hint="upgrade the server")
     if not facts["installed"]:
-        raise ConfigurationError(f"there is no schema {schemas.engine} in this database", hint="run 'freehold setup' with an administrator's URL first")
+        raise ConfigurationError(
+            f"there is no schema {schemas.engine} in this database",
+            hint="run 'freehold setup' with an administrator's URL first",
+        )
     if not facts["usable"]:
         raise RoleError(f"{name} may not use the schema {schemas.engine}", hint=hint)

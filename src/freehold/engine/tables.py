@@ -143,7 +143,9 @@ def _checks(entity: EntityDescription) -> list[CheckConstraint]:
     for field in entity.own:
         condition = " and ".join(_bounds(field))
         if condition:
-            found.append(CheckConstraint(_as_text(condition), name=constraint_name(entity.table, [field.name], "check")))
+            found.append(
+                CheckConstraint(_as_text(condition), name=constraint_name(entity.table, [field.name], "check"))
+            )
     for name, condition in entity.checks.items():
         found.append(CheckConstraint(_as_text(condition), name=constraint_name(entity.table, [name], "rule")))
     found.append(CheckConstraint("version >= 1", name=f"{entity.table}_version_check"))
@@ -178,7 +180,10 @@ def _bounds(field: FieldDescription) -> list[str]:
 
 
 def _composite(entity: EntityDescription, key: DeclaredIndex | Unique, table: Table) -> None:
-    conditions = [f"{quoted(name)} is null" if value is None else f"{quoted(name)} = {literal(value)}" for name, value in key.where.items()]
+    conditions = [
+        f"{quoted(name)} is null" if value is None else f"{quoted(name)} = {literal(value)}"
+        for name, value in key.where.items()
+    ]
     unique = isinstance(key, Unique)
     if unique and entity.soft_delete:
         conditions.append("deleted_at is null")

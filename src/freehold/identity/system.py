@@ -71,7 +71,9 @@ class System:
             ReferenceError: there is no such organization or user.
         """
         checked = _checked(CreateMembership, organization_id=organization_id, user_id=user_id, role=role)
-        return await self._made(Membership, "add_member", checked.organization_id, checked.user_id, checked.role, self._reason)
+        return await self._made(
+            Membership, "add_member", checked.organization_id, checked.user_id, checked.role, self._reason
+        )
 
     async def find_organization(self, slug: str) -> Organization | None:
         """The organization with this slug."""

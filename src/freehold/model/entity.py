@@ -33,7 +33,9 @@ RESERVED = {"and", "or", "not", "Create", "Patch", "description", "deleted", "mo
 class Input(BaseModel):
     """The base of the derived input schemas: unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_bytes="hex", val_json_bytes="hex", ser_json_timedelta="float")
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, ser_json_bytes="hex", val_json_bytes="hex", ser_json_timedelta="float"
+    )
 
     entity: ClassVar["type[Entity]"]
 
@@ -89,7 +91,12 @@ class Entity(BaseModel, metaclass=EntityMeta):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", ser_json_bytes="hex", val_json_bytes="hex", ser_json_timedelta="float", protected_namespaces=()
+        frozen=True,
+        extra="ignore",
+        ser_json_bytes="hex",
+        val_json_bytes="hex",
+        ser_json_timedelta="float",
+        protected_namespaces=(),
     )
 
     __declared__: ClassVar[dict[str, Declaration]] = {}
@@ -131,7 +138,9 @@ class Entity(BaseModel, metaclass=EntityMeta):
             """Says how to ask for what a read did not bring."""
             description = type(self).description
             if name in description.private:
-                raise AttributeError(f"{description.name}.{name} is private and was not asked for: read with private=True")
+                raise AttributeError(
+                    f"{description.name}.{name} is private and was not asked for: read with private=True"
+                )
             if not name.startswith("_"):
                 raise AttributeError(
                     f"{description.name} has no {name!r} here; a relation is there after include={{{name!r}: True}}, a count after "
@@ -151,13 +160,17 @@ def _describe(
 ) -> EntityDescription:
     redeclared = sorted(set(BASE_FIELDS) & set(inspect.get_annotations(cls)))
     if redeclared:
-        raise DeclarationError(f"{cls.__name__}.{redeclared[0]}: the name is the base's; write another, such as external_{redeclared[0]}")
+        raise DeclarationError(
+            f"{cls.__name__}.{redeclared[0]}: the name is the base's; write another, such as external_{redeclared[0]}"
+        )
     fields: dict[str, FieldDescription] = {}
     for name, info in cls.model_fields.items():
         base = name in BASE_FIELDS
         if name == "deleted_at" and not soft_delete:
             continue
-        declaration = cls.__declared__.get(name) or Declaration(default=info.default, default_factory=info.default_factory)  # type: ignore[arg-type]  # the factory's form with arguments is not declared with field()
+        declaration = cls.__declared__.get(name) or Declaration(
+            default=info.default, default_factory=info.default_factory
+        )  # type: ignore[arg-type]  # the factory's form with arguments is not declared with field()
         if not base:
             _check_name(cls, name)
         fields[name] = _describe_field(cls, name, info.annotation, declaration, base=base)
@@ -172,15 +185,21 @@ def _describe(
         checks=_checks(cls, checks or {}),
     )
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", description.table):
-        raise DeclarationError(f"{cls.__name__}: table={description.table!r} must be snake case of at most 40 characters")
+        raise DeclarationError(
+            f"{cls.__name__}: table={description.table!r} must be snake case of at most 40 characters"
+        )
     if not description.own:
-        raise DeclarationError(f"{cls.__name__} declares no field; write at least one, such as name: str = field(max_length=200)")
+        raise DeclarationError(
+            f"{cls.__name__} declares no field; write at least one, such as name: str = field(max_length=200)"
+        )
     for key in (*description.unique, *description.indexes):
         _check_key(description, key)
     return description
 
 
-def _describe_field(cls: type[Entity], name: str, annotation: Any, declaration: Declaration, *, base: bool) -> FieldDescription:
+def _describe_field(
+    cls: type[Entity], name: str, annotation: Any, declaration: Declaration, *, base: bool
+) -> FieldDescription:
     where = f"{cls.__name__}.{name}"
     bare, nullable = split_optional(annotation)
     try:
@@ -210,13 +229,17 @@ def _problem(field: FieldDescription) -> str | None:
     if (declaration.index or declaration.unique) and kind.name in ("text", "bytes") and not kind.choices:
         longest = declaration.bounds.get("max_length")
         if longest is None or longest > MAXIMUM_INDEXED_TEXT:
-            return f"an indexed field needs max_length of at most {MAXIMUM_INDEXED_TEXT}; write field(max_length=200, ...)"
+            return (
+                f"an indexed field needs max_length of at most {MAXIMUM_INDEXED_TEXT}; write field(max_length=200, ...)"
+            )
     if declaration.ignore_case and not (declaration.unique and kind.name == "text"):
         return "ignore_case belongs to unique=True on a str; write field(unique=True, ignore_case=True)"
     if declaration.search and kind.name != "text":
         return "only str fields can be searched; leave out search=True"
     if declaration.default is None and not field.nullable:
-        return f"the default is None, but the type does not allow it; write {field.name}: ... | None = field(default=None)"
+        return (
+            f"the default is None, but the type does not allow it; write {field.name}: ... | None = field(default=None)"
+        )
     return _reference_problem(field) if declaration.target is not None else None
 
 
@@ -237,7 +260,9 @@ def _reference_problem(field: FieldDescription) -> str | None:
 
 def _check_name(cls: type[Entity], name: str) -> None:
     if name in RESERVED or name.startswith("model_") or hasattr(Entity, name):
-        raise DeclarationError(f"{cls.__name__}.{name}: the name is reserved; write another, such as {cls.__name__.lower()}_{name}")
+        raise DeclarationError(
+            f"{cls.__name__}.{name}: the name is reserved; write another, such as {cls.__name__.lower()}_{name}"
+        )
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
         raise DeclarationError(f"{cls.__name__}.{name}: a field's name is snake case of at most 40 ASCII characters")
 
@@ -270,7 +295,9 @@ def _checks(cls: type[Entity], named: Mapping[str, str]) -> dict[str, str]:
             checks[name] = declaration.check
     for name in checks:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-            raise DeclarationError(f"{cls.__name__}: the check {name!r} needs a name in snake case of at most 40 characters")
+            raise DeclarationError(
+                f"{cls.__name__}: the check {name!r} needs a name in snake case of at most 40 characters"
+            )
     return checks
 
 
@@ -284,7 +311,10 @@ def _input_model(cls: type[Entity], suffix: str, fields: Sequence[FieldDescripti
         elif field_.declaration.default_factory is not None:
             definitions[field_.name] = (annotation, Field(default_factory=field_.declaration.default_factory))
         else:
-            definitions[field_.name] = (annotation, Field(default=field_.declaration.default, description=field_.declaration.description))
+            definitions[field_.name] = (
+                annotation,
+                Field(default=field_.declaration.default, description=field_.declaration.description),
+            )
     model = create_model(f"{cls.__name__}{suffix}", __base__=Input, __module__=cls.__module__, **definitions)
     model.entity = cls
     return model

@@ -95,7 +95,15 @@ def field(
         immutable: given at creation, never changed.
         description: for people: shown in generated schemas.
     """
-    bounds = {"min_length": min_length, "max_length": max_length, "pattern": pattern, "ge": ge, "gt": gt, "le": le, "lt": lt}
+    bounds = {
+        "min_length": min_length,
+        "max_length": max_length,
+        "pattern": pattern,
+        "ge": ge,
+        "gt": gt,
+        "le": le,
+        "lt": lt,
+    }
     return Declaration(
         default=default,
         default_factory=default_factory,

@@ -103,7 +103,9 @@ class Not:
 Filter = Compare | And | Or | Not
 
 
-def parse_filter(where: Where | None, entity: EntityDescription, registry: Registry, *, subject: str = "where") -> Filter:
+def parse_filter(
+    where: Where | None, entity: EntityDescription, registry: Registry, *, subject: str = "where"
+) -> Filter:
     """Reads a filter.
 
     Args:
@@ -138,7 +140,9 @@ class _Parser:
         if depth > MAXIMUM_DEPTH:
             return self.issue(path, f"is nested deeper than {MAXIMUM_DEPTH} levels; flatten it", "too_deep")
         if not isinstance(where, Mapping):
-            return self.issue(path, f'must be a mapping such as {{"status": "active"}}, not {type(where).__name__}', "mapping_type")
+            return self.issue(
+                path, f'must be a mapping such as {{"status": "active"}}, not {type(where).__name__}', "mapping_type"
+            )
         items: list[Filter] = []
         for key, value in where.items():
             if not isinstance(key, str):
@@ -182,8 +186,14 @@ class _Parser:
         allowed = _operators(target.kind)
         if operator not in allowed:
             if operator in OPERATORS:
-                return self.issue((*path, str(operator)), f"does not apply to {target.path}; use {', '.join(allowed)}", "wrong_operator")
-            return self.issue((*path, str(operator)), f"is no operator{suggestion(str(operator), allowed)}", "unknown_operator")
+                return self.issue(
+                    (*path, str(operator)),
+                    f"does not apply to {target.path}; use {', '.join(allowed)}",
+                    "wrong_operator",
+                )
+            return self.issue(
+                (*path, str(operator)), f"is no operator{suggestion(str(operator), allowed)}", "unknown_operator"
+            )
         path = (*path, operator)
         if operator == "is_null":
             if not isinstance(operand, bool):
@@ -211,7 +221,12 @@ class _Parser:
     def value(self, target: Target, operand: Any, path: tuple[str | int, ...], *, element: bool = False) -> Any:
         if isinstance(operand, str | bytes) and len(operand) > MAXIMUM_STRING:
             return self.issue(path, f"is longer than {MAXIMUM_STRING} characters", "string_too_long")
-        if isinstance(operand, int) and not isinstance(operand, bool) and abs(operand) >= 2**63 and target.kind.name != "decimal":
+        if (
+            isinstance(operand, int)
+            and not isinstance(operand, bool)
+            and abs(operand) >= 2**63
+            and target.kind.name != "decimal"
+        ):
             return self.issue(path, "does not fit in 64 bits", "int_too_large")
         adapter = _element_adapter(target.kind) if element else target.kind.adapter
         try:
@@ -243,15 +258,25 @@ def _resolve(key: str, entity: EntityDescription, registry: Registry, path: tupl
     while len(steps) > 1 and steps[0] not in entity.fields:
         relation = registry.relation(entity, steps[0])
         if relation is None:
-            raise unknown(path, "field or relation", steps[0], [*entity.fields, *registry.relations[entity.name]], "where")
+            raise unknown(
+                path, "field or relation", steps[0], [*entity.fields, *registry.relations[entity.name]], "where"
+            )
         if len(relations) == MAXIMUM_HOPS:
-            raise ValidationError([Issue(path, f"crosses more than {MAXIMUM_HOPS} references", "too_deep")], subject="where")
+            raise ValidationError(
+                [Issue(path, f"crosses more than {MAXIMUM_HOPS} references", "too_deep")], subject="where"
+            )
         relations.append(relation)
         entity = relation.target
         steps = steps[1:]
     field = entity.fields.get(steps[0])
     if field is None:
-        raise unknown(path, "field", steps[0], [*entity.fields, *(f"{name}.…" for name in registry.relations[entity.name])], "where")
+        raise unknown(
+            path,
+            "field",
+            steps[0],
+            [*entity.fields, *(f"{name}.…" for name in registry.relations[entity.name])],
+            "where",
+        )
     keys = tuple(steps[1:])
     return Target(tuple(relations), field, keys, _kind_inside(field, keys, path) if keys else field.kind)
 
@@ -260,12 +285,20 @@ def _kind_inside(field: FieldDescription, keys: tuple[str, ...], path: tuple[str
     """The kind of what lies at a path inside a JSON document, as its Pydantic model types it."""
     kind = field.kind
     if kind.name != "json" or kind.many:
-        raise ValidationError([Issue(path, f"{field.name} is no JSON document and no relation", "not_a_document")], subject="where")
+        raise ValidationError(
+            [Issue(path, f"{field.name} is no JSON document and no relation", "not_a_document")], subject="where"
+        )
     for index, key in enumerate(keys):
         document = kind.document
         if document is None:
             raise ValidationError(
-                [Issue(path, f"{'.'.join([field.name, *keys[:index]])} has no typed keys; type it by a Pydantic model", "untyped_document")],
+                [
+                    Issue(
+                        path,
+                        f"{'.'.join([field.name, *keys[:index]])} has no typed keys; type it by a Pydantic model",
+                        "untyped_document",
+                    )
+                ],
                 subject="where",
             )
         if key not in document.model_fields:
@@ -274,7 +307,11 @@ def _kind_inside(field: FieldDescription, keys: tuple[str, ...], path: tuple[str
         try:
             kind = kind_of(annotation, prepared)
         except KindError as error:
-            raise ValidationError([Issue(path, f"cannot be compared: {error}", "untyped_key")], subject="where") from None
+            raise ValidationError(
+                [Issue(path, f"cannot be compared: {error}", "untyped_key")], subject="where"
+            ) from None
     if kind.many or kind.name in ("bytes", "duration"):
-        raise ValidationError([Issue(path, "cannot be compared inside a document; compare a scalar key", "wrong_key")], subject="where")
+        raise ValidationError(
+            [Issue(path, "cannot be compared inside a document; compare a scalar key", "wrong_key")], subject="where"
+        )
     return kind

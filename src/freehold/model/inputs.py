@@ -44,7 +44,9 @@ def _bounded_document(value: Any) -> Any:
         raise PydanticCustomError("json_value", "is not a JSON document: {reason}", {"reason": str(error)}) from None
     if len(text) > MAXIMUM_DOCUMENT:
         raise PydanticCustomError(
-            "document_too_long", "is larger than {most} bytes of JSON; split it or store it elsewhere", {"most": MAXIMUM_DOCUMENT}
+            "document_too_long",
+            "is larger than {most} bytes of JSON; split it or store it elsewhere",
+            {"most": MAXIMUM_DOCUMENT},
         )
     _check_leaves(value.model_dump() if isinstance(value, BaseModel) else value)
     return value
@@ -77,7 +79,9 @@ _VALIDATORS: dict[Any, tuple[Any, ...]] = {
 }
 
 
-def prepared(annotation: Any, bounds: Mapping[str, Any] | None = None, *, digits: int | None = None, places: int | None = None) -> Any:
+def prepared(
+    annotation: Any, bounds: Mapping[str, Any] | None = None, *, digits: int | None = None, places: int | None = None
+) -> Any:
     """The annotation that input is validated against (without None).
 
     Args:

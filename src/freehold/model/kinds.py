@@ -63,7 +63,12 @@ class Kind:
     @property
     def document(self) -> type[BaseModel] | None:
         """The Pydantic model of a JSON document that is typed by one."""
-        if self.name == "json" and not self.many and isinstance(self.python, type) and issubclass(self.python, BaseModel):
+        if (
+            self.name == "json"
+            and not self.many
+            and isinstance(self.python, type)
+            and issubclass(self.python, BaseModel)
+        ):
             return self.python
         return None
 
@@ -78,7 +83,10 @@ _JSON_SHAPES = {
     ("bytes", False): "encode({0}, 'hex')",
     ("bytes", True): "(select array_agg(encode(b, 'hex') order by n) from unnest({0}) with ordinality u (b, n))",
     ("duration", False): "extract(epoch from {0})",
-    ("duration", True): "(select array_agg(extract(epoch from d) order by n) from unnest({0}) with ordinality u (d, n))",
+    (
+        "duration",
+        True,
+    ): "(select array_agg(extract(epoch from d) order by n) from unnest({0}) with ordinality u (d, n))",
 }
 
 _SCALARS: dict[Any, tuple[str, str]] = {
@@ -126,7 +134,9 @@ def kind_of(annotation: Any, prepare: Callable[[Any], Any] = lambda a: a) -> Kin
         element = _scalar_kind(item, adapter)
         if element is None or element.name == "json":
             raise KindError(f"a list holds scalars, not {_shown(item)}; use a Pydantic model for a JSON document")
-        return Kind(element.name, element.sql, item, orderable=False, many=True, choices=element.choices, adapter=adapter)
+        return Kind(
+            element.name, element.sql, item, orderable=False, many=True, choices=element.choices, adapter=adapter
+        )
     kind = _scalar_kind(annotation, adapter)
     if kind is None:
         raise KindError(f"{_shown(annotation)} has no column type; allowed are {ALLOWED}")
@@ -152,7 +162,9 @@ def _choices_kind(annotation: Any, values: tuple[Any, ...], adapter: TypeAdapter
         return Kind("text", "text", annotation, orderable=True, choices=values, adapter=adapter)
     if values and all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         return Kind("integer", "bigint", annotation, orderable=True, choices=values, adapter=adapter)
-    raise KindError(f"the values of {_shown(annotation)} must be all strings (of at most {MAXIMUM_ENUM_LENGTH} characters) or all integers")
+    raise KindError(
+        f"the values of {_shown(annotation)} must be all strings (of at most {MAXIMUM_ENUM_LENGTH} characters) or all integers"
+    )
 
 
 def _shown(annotation: Any) -> str:

@@ -18,7 +18,18 @@ from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.registry import suggestion
 from freehold.model.values import from_json_shape
 
-__all__ = ["CursorSigner", "Include", "IncludeLike", "Order", "OrderBy", "Page", "Sort", "binding", "parse_limit", "parse_order"]
+__all__ = [
+    "CursorSigner",
+    "Include",
+    "IncludeLike",
+    "Order",
+    "OrderBy",
+    "Page",
+    "Sort",
+    "binding",
+    "parse_limit",
+    "parse_order",
+]
 
 RecordT = TypeVar("RecordT")
 
@@ -70,7 +81,9 @@ def parse_order(order_by: OrderBy, entity: EntityDescription, *, subject: str = 
     issues: list[Issue] = []
     sorts: dict[str, Sort] = {}
     if isinstance(items, Mapping) or not isinstance(items, Sequence):
-        raise ValidationError.single((), f"must be a list of field names, not {type(items).__name__}", "list_type", subject=subject)
+        raise ValidationError.single(
+            (), f"must be a list of field names, not {type(items).__name__}", "list_type", subject=subject
+        )
     if len(items) > MAXIMUM_ORDERS:
         raise ValidationError.single((), f"names more than {MAXIMUM_ORDERS} fields", "too_long", subject=subject)
     for index, item in enumerate(items):
@@ -100,7 +113,10 @@ def _order_problem(item: Any, entity: EntityDescription, sorts: Mapping[str, Sor
         return f"{item.field} has no order; sort by a scalar field", "unsortable"
     if field.kind.name in ("text", "bytes") and not field.kind.choices:
         if field.declaration.bounds.get("max_length", MAXIMUM_SORTED_TEXT + 1) > MAXIMUM_SORTED_TEXT:
-            return f"{item.field} may be too long to sort by; declare it with max_length of at most {MAXIMUM_SORTED_TEXT}", "unsortable"
+            return (
+                f"{item.field} may be too long to sort by; declare it with max_length of at most {MAXIMUM_SORTED_TEXT}",
+                "unsortable",
+            )
     if field.private:
         return f"{item.field} is private; a page's cursor would carry it out", "private_field"
     if item.nulls not in (None, "first", "last"):
@@ -113,7 +129,9 @@ def _order_problem(item: Any, entity: EntityDescription, sorts: Mapping[str, Sor
 def parse_limit(limit: Any, *, subject: str = "limit") -> int:
     """Checks a page's size: 1 to 1,000 rows."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAXIMUM_LIMIT:
-        raise ValidationError.single((), f"must be a whole number from 1 to {MAXIMUM_LIMIT}, not {limit!r}"[:200], "limit", subject=subject)
+        raise ValidationError.single(
+            (), f"must be a whole number from 1 to {MAXIMUM_LIMIT}, not {limit!r}"[:200], "limit", subject=subject
+        )
     return limit
 
 
@@ -173,16 +191,25 @@ class CursorSigner:
             raise self._error(subject, "is no cursor that was made here, or was edited", "cursor_signature") from None
         if bound != binding:
             raise self._error(
-                subject, "belongs to another list: organization, entity, order and filter must be those of the page it came from", "cursor_binding"
+                subject,
+                "belongs to another list: organization, entity, order and filter must be those of the page it came from",
+                "cursor_binding",
             )
-        return tuple(None if value is None else from_json_shape(sort.field, value) for sort, value in zip(sorts, values, strict=True))
+        return tuple(
+            None if value is None else from_json_shape(sort.field, value)
+            for sort, value in zip(sorts, values, strict=True)
+        )
 
     @staticmethod
     def _error(subject: str, message: str, code: str) -> CursorError:
-        return CursorError([Issue((), message, code)], subject=subject, hint="start again from the first page, without a cursor")
+        return CursorError(
+            [Issue((), message, code)], subject=subject, hint="start again from the first page, without a cursor"
+        )
 
 
-def binding(organization: object, entity: EntityDescription, sorts: Sequence[Sort], where: Any, flags: object = None) -> str:
+def binding(
+    organization: object, entity: EntityDescription, sorts: Sequence[Sort], where: Any, flags: object = None
+) -> str:
     """The fingerprint of what a cursor belongs to."""
     order = [(sort.field.name, sort.descending, sort.nulls_first) for sort in sorts]
     text = to_json([organization, entity.name, order, where, flags], fallback=str, inf_nan_mode="constants")
@@ -225,7 +252,9 @@ class Page(Generic[RecordT]):
         return self.records[index]
 
     def __repr__(self) -> str:
-        return f"Page({len(self.records)} records, next={self._ends[1] is not None}, previous={self._ends[0] is not None})"
+        return (
+            f"Page({len(self.records)} records, next={self._ends[1] is not None}, previous={self._ends[0] is not None})"
+        )
 
     @cached_property
     def next(self) -> str | None:

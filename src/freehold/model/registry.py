@@ -104,7 +104,9 @@ class Registry:
                 name = constraint_name(entity.table, [field.name], "fkey")
                 found[name] = Constraint("reference", entity.name, (field.name,), self._target(entity, field).name)
             for field in entity.own:
-                found[constraint_name(entity.table, [field.name], "check")] = Constraint("check", entity.name, (field.name,))
+                found[constraint_name(entity.table, [field.name], "check")] = Constraint(
+                    "check", entity.name, (field.name,)
+                )
             for check in entity.checks:
                 fields = (check,) if check in entity.fields else ()
                 found[constraint_name(entity.table, [check], "rule")] = Constraint("check", entity.name, fields)
@@ -126,7 +128,9 @@ class Registry:
             for field in entity.references:
                 target = self._target(entity, field)
                 self._add(relations, Relation(str(field.relation), entity, target, field, many=False))
-                self._add(relations, Relation(field.declaration.reverse or entity.table, target, entity, field, many=True))
+                self._add(
+                    relations, Relation(field.declaration.reverse or entity.table, target, entity, field, many=True)
+                )
         return relations
 
     @staticmethod
@@ -152,4 +156,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def unknown(path: tuple[str | int, ...], what: str, name: str, known: Iterable[str], subject: str) -> ValidationError:
     """The error for a name that an input used and that is not there."""
-    return ValidationError([Issue(path, f"{name!r} is no {what}{suggestion(name, known)}", f"unknown_{what.replace(' ', '_')}")], subject=subject)
+    return ValidationError(
+        [Issue(path, f"{name!r} is no {what}{suggestion(name, known)}", f"unknown_{what.replace(' ', '_')}")],
+        subject=subject,
+    )

@@ -31,7 +31,9 @@ CACHED_CLASSES = 500
 class Selection(BaseModel):
     """A record of which only some fields were read."""
 
-    model_config = ConfigDict(frozen=True, ser_json_bytes="hex", val_json_bytes="hex", ser_json_timedelta="float", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, ser_json_bytes="hex", val_json_bytes="hex", ser_json_timedelta="float", protected_namespaces=()
+    )
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ class Shapes:
         self._registry = registry
         self._adapters: OrderedDict[tuple[Any, ...], tuple[type[BaseModel], TypeAdapter[Any]]] = OrderedDict()
         self._plain = {entity.name: Shape(entity, entity.public) for entity in registry.entities.values()}
-        self._whole = {entity.name: Shape(entity, tuple(entity.fields.values())) for entity in registry.entities.values()}
+        self._whole = {
+            entity.name: Shape(entity, tuple(entity.fields.values())) for entity in registry.entities.values()
+        }
 
     def parse(
         self,
@@ -127,10 +131,13 @@ class Shapes:
         relations = {item.name: self._annotation(item) for item in shape.included}
         if shape.selected:
             fields: dict[str, Any] = {
-                field.name: (field.annotation | None if field.nullable else field.annotation, ...) for field in shape.fields
+                field.name: (field.annotation | None if field.nullable else field.annotation, ...)
+                for field in shape.fields
             }
             fields |= {name: (annotation, ...) for name, annotation in relations.items()}
-            return create_model(f"{shape.entity.name}Selection", __base__=Selection, __module__=shape.entity.cls.__module__, **fields)
+            return create_model(
+                f"{shape.entity.name}Selection", __base__=Selection, __module__=shape.entity.cls.__module__, **fields
+            )
         if not relations:
             return shape.entity.cls
         namespace = {"__annotations__": relations, "__module__": shape.entity.cls.__module__, "__shape__": True}
@@ -151,15 +158,25 @@ class _Parser:
         self.relations = 0
 
     def shape(
-        self, entity: EntityDescription, select: Any, include: Any, private: bool, path: tuple[str | int, ...], depth: int
+        self,
+        entity: EntityDescription,
+        select: Any,
+        include: Any,
+        private: bool,
+        path: tuple[str | int, ...],
+        depth: int,
     ) -> Shape:
         fields = tuple(entity.fields.values()) if private else entity.public
         if select is not None:
             fields = self.fields(entity, select, (*path, "select"))
-        included = tuple(self.relation(entity, name, how, (*path, "include", name), depth) for name, how in self.named(include, path))
+        included = tuple(
+            self.relation(entity, name, how, (*path, "include", name), depth) for name, how in self.named(include, path)
+        )
         return Shape(entity, fields, tuple(item for item in included if item is not None), select is not None)
 
-    def fields(self, entity: EntityDescription, select: Any, path: tuple[str | int, ...]) -> tuple[FieldDescription, ...]:
+    def fields(
+        self, entity: EntityDescription, select: Any, path: tuple[str | int, ...]
+    ) -> tuple[FieldDescription, ...]:
         if isinstance(select, str | Mapping) or not isinstance(select, Iterable):
             self.issues.append(Issue(path, f"must be a list of field names, not {type(select).__name__}", "list_type"))
             return ()
@@ -167,7 +184,11 @@ class _Parser:
         for index, name in enumerate(names):
             if not isinstance(name, str) or name not in entity.fields:
                 self.issues.append(
-                    Issue((*path, index), f"{name!r} is no field of {entity.name}{suggestion(str(name), entity.fields)}", "unknown_field")
+                    Issue(
+                        (*path, index),
+                        f"{name!r} is no field of {entity.name}{suggestion(str(name), entity.fields)}",
+                        "unknown_field",
+                    )
                 )
         if not names:
             self.issues.append(Issue(path, "names no field", "too_short"))
@@ -182,7 +203,11 @@ class _Parser:
         if isinstance(include, Sequence) and not isinstance(include, str | bytes):
             return [(str(name), True) for name in include]
         self.issues.append(
-            Issue((*path, "include"), f'must be a mapping such as {{"contacts": True}}, not {type(include).__name__}', "mapping_type")
+            Issue(
+                (*path, "include"),
+                f'must be a mapping such as {{"contacts": True}}, not {type(include).__name__}',
+                "mapping_type",
+            )
         )
         return []
 

@@ -35,7 +35,9 @@ def to_payload(values: Mapping[str, Any], subject: str) -> str:
     """
     text = to_json({name: to_sql_text(value) for name, value in values.items()}, bytes_mode="hex")
     if len(text) > MAXIMUM_PAYLOAD:
-        raise ValidationError.single((), f"is larger than {MAXIMUM_PAYLOAD} bytes in all; split it", "too_long", subject=subject)
+        raise ValidationError.single(
+            (), f"is larger than {MAXIMUM_PAYLOAD} bytes in all; split it", "too_long", subject=subject
+        )
     return text.decode()
 
 

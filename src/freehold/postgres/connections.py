@@ -9,7 +9,7 @@ driver's timer, which cancels it on the server, and by the role's own statement_
 """
 
 import asyncio
-import ssl
+from ssl import SSLContext
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -47,7 +47,7 @@ class Address:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     database: str | None = None
-    ssl: ssl.SSLContext | str | bool | None = None
+    ssl: SSLContext | str | bool | None = None
     statement_cache_size: int = 500
     connect_timeout: float = 10.0
 
@@ -75,11 +75,11 @@ class Address:
                 server_settings={"application_name": "freehold"},
             )
             # JSON as the bytes that came: they go to Pydantic or to the client as they are.
-            await connection.set_type_codec(
-                "json", schema="pg_catalog", format="binary", encoder=bytes, decoder=bytes
-            )
+            await connection.set_type_codec("json", schema="pg_catalog", format="binary", encoder=bytes, decoder=bytes)
         except (ValueError, TypeError) as error:
-            raise ConfigurationError(f"the connection URL is wrong: {error}", hint="postgresql://user:password@host:port/database") from error
+            raise ConfigurationError(
+                f"the connection URL is wrong: {error}", hint="postgresql://user:password@host:port/database"
+            ) from error
         except DRIVER_ERRORS as error:
             raise translated(error, {}) from error
         return connection
@@ -88,7 +88,9 @@ class Address:
 class Connection:
     """One connection for set-up work: scripts and statements of the engine."""
 
-    def __init__(self, driver: "asyncpg.Connection[asyncpg.Record]", constraints: Mapping[str, Constraint] | None = None) -> None:
+    def __init__(
+        self, driver: "asyncpg.Connection[asyncpg.Record]", constraints: Mapping[str, Constraint] | None = None
+    ) -> None:
         self._driver = driver
         self._constraints = constraints or {}
 
@@ -135,7 +137,13 @@ class Pool:
     """
 
     def __init__(
-        self, address: Address, constraints: Mapping[str, Constraint], *, size: int = 10, wait: float = 10.0, timeout: float = 30.0
+        self,
+        address: Address,
+        constraints: Mapping[str, Constraint],
+        *,
+        size: int = 10,
+        wait: float = 10.0,
+        timeout: float = 30.0,
     ) -> None:
         if size < 1 or wait <= 0 or timeout <= 0:
             raise ConfigurationError(f"a pool needs size >= 1, wait > 0 and timeout > 0, not {size}, {wait}, {timeout}")
@@ -153,7 +161,9 @@ class Pool:
         self._release(await self._acquire())
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:

@@ -40,7 +40,9 @@ _UNAVAILABLE = {
 _SQL_MISTAKES = {"42601", "42703", "42P01", "42883", "42804", "42725", "42702", "42803", "42P18", "42846", "42809"}
 
 
-def translated(error: BaseException, constraints: Mapping[str, Constraint], seconds: float | None = None) -> FreeholdError:
+def translated(
+    error: BaseException, constraints: Mapping[str, Constraint], seconds: float | None = None
+) -> FreeholdError:
     """The error to raise for one of the driver's.
 
     Args:
@@ -52,29 +54,42 @@ def translated(error: BaseException, constraints: Mapping[str, Constraint], seco
         return _from_sqlstate(error, constraints, seconds)
     if isinstance(error, asyncio.TimeoutError):
         return TimeoutError(
-            f"the statement took longer than {seconds:g} s and was cancelled" if seconds else "the statement took too long and was cancelled",
+            f"the statement took longer than {seconds:g} s and was cancelled"
+            if seconds
+            else "the statement took too long and was cancelled",
             seconds=seconds,
             hint="a write was rolled back; narrow the query, or give the session a longer timeout",
         )
-    if isinstance(error, asyncpg.exceptions.DataError | asyncpg.exceptions.InterfaceError) and "query argument" in str(error):
+    if isinstance(error, asyncpg.exceptions.DataError | asyncpg.exceptions.InterfaceError) and "query argument" in str(
+        error
+    ):
         return ValidationError.single((), "a value cannot be sent to the database", "unbindable")
-    return UnavailableError(f"the database cannot be reached: {error}", hint="check that it runs and is reachable, then retry")
+    return UnavailableError(
+        f"the database cannot be reached: {error}", hint="check that it runs and is reachable, then retry"
+    )
 
 
-def _from_sqlstate(error: asyncpg.PostgresError, constraints: Mapping[str, Constraint], seconds: float | None) -> FreeholdError:
+def _from_sqlstate(
+    error: asyncpg.PostgresError, constraints: Mapping[str, Constraint], seconds: float | None
+) -> FreeholdError:
     state = str(error.sqlstate or "")
     message = str(getattr(error, "message", None) or error)
     if state in ("23505", "23503", "23001", "23514", "23502", "23P01"):
         return _from_constraint(error, state, message, constraints)
     if state == "57014":
         bound = f" than {seconds:g} s" if seconds else " than its bound"
-        return TimeoutError(f"the statement took longer{bound} and was cancelled", seconds=seconds, hint="a write was rolled back")
+        return TimeoutError(
+            f"the statement took longer{bound} and was cancelled", seconds=seconds, hint="a write was rolled back"
+        )
     if state == "55P03":
         return TimeoutError("a lock was not free in time", hint="retry; another transaction holds the row or table")
     if state == "42501":
         if "row-level security" in message:
             return IsolationError("the call would write outside of its organization, and was refused")
-        return ForbiddenError(f"the database role may not do this: {message}", hint="the application role reads and writes rows of its tables only")
+        return ForbiddenError(
+            f"the database role may not do this: {message}",
+            hint="the application role reads and writes rows of its tables only",
+        )
     if state == "25006":
         return ForbiddenError("a hand-written query only reads", hint="use create, update and delete to write")
     if state == "FH301":
@@ -87,17 +102,23 @@ def _from_class(state: str, message: str, error: asyncpg.PostgresError) -> Freeh
         return UnavailableError(_UNAVAILABLE.get(state, f"the database cannot serve: {message}"), hint="retry later")
     if state in _SQL_MISTAKES:
         position = getattr(error, "position", None) or getattr(error, "internal_position", None)
-        return ValidationError.single((), message + (f" (at character {position})" if position else ""), "sql", subject="sql")
+        return ValidationError.single(
+            (), message + (f" (at character {position})" if position else ""), "sql", subject="sql"
+        )
     if state[:2] in ("22", "54"):
         return ValidationError.single((), message, f"data_{state}", subject="a value")
     if state[:2] == "28":
-        return ConfigurationError(f"the database refused the login: {message}", hint="check user and password of the connection URL")
+        return ConfigurationError(
+            f"the database refused the login: {message}", hint="check user and password of the connection URL"
+        )
     if state == "3D000":
         return ConfigurationError(message, hint="create the database, or correct the name in the connection URL")
     return DatabaseError(message, sqlstate=state, hint="retry the whole transaction" if state[:2] == "40" else None)
 
 
-def _from_constraint(error: asyncpg.PostgresError, state: str, message: str, constraints: Mapping[str, Constraint]) -> FreeholdError:
+def _from_constraint(
+    error: asyncpg.PostgresError, state: str, message: str, constraints: Mapping[str, Constraint]
+) -> FreeholdError:
     name = str(getattr(error, "constraint_name", None) or "")
     table = str(getattr(error, "table_name", None) or "record")
     known = constraints.get(name)
@@ -110,9 +131,17 @@ def _from_constraint(error: asyncpg.PostgresError, state: str, message: str, con
         target = known.target if known else "record"
         if state == "23001" or message.startswith("update or delete"):
             return ReferenceError(
-                f"{target} cannot go: {entity} records refer to it by {field}", entity=entity, field=field, hint=f"remove or change those {entity} first"
+                f"{target} cannot go: {entity} records refer to it by {field}",
+                entity=entity,
+                field=field,
+                hint=f"remove or change those {entity} first",
             )
-        return ReferenceError(f"{entity}.{field}: there is no such {target}", entity=entity, field=field, hint=f"give the id of an existing {target}")
+        return ReferenceError(
+            f"{entity}.{field}: there is no such {target}",
+            entity=entity,
+            field=field,
+            hint=f"give the id of an existing {target}",
+        )
     if state == "23502":
         column = str(getattr(error, "column_name", None) or "")
         return ValidationError.single((column,), "must not be null", "missing", subject=entity)

@@ -34,7 +34,8 @@ def aggregate_statement(
     arguments = Arguments()
     keys = [field.kind.as_json(f"t.{quoted(field.name)}") for field in group_by]
     values = [
-        f"json_build_array({', '.join(_measure(function, field) for field in fields)})" for function, fields in measures.items()
+        f"json_build_array({', '.join(_measure(function, field) for field in fields)})"
+        for function, fields in measures.items()
     ]
     names = ", ".join(f"t.{quoted(field.name)}" for field in group_by)
     grouping = f" group by {names} order by {names} limit {limit + 1}" if group_by else ""
@@ -43,7 +44,10 @@ def aggregate_statement(
         f"select json_build_array(json_build_array({', '.join(keys)}), count(*), json_build_array({', '.join(values)})) as j "
         f"from {schemas.table(entity.table)} as t where {where}{grouping}"
     )
-    return Statement(in_context(schemas, f"select coalesce(json_agg(g.j), '[]') as rows from ({group}) as g"), tuple(arguments.values))
+    return Statement(
+        in_context(schemas, f"select coalesce(json_agg(g.j), '[]') as rows from ({group}) as g"),
+        tuple(arguments.values),
+    )
 
 
 def _measure(function: str, field: FieldDescription) -> str:

@@ -41,7 +41,13 @@ def condition(filter_: Filter, alias: str, arguments: Arguments, schemas: Schema
 
 
 def _across(
-    relations: tuple[Relation, ...], target: Target, operator: str, value: object, alias: str, arguments: Arguments, schemas: Schemas
+    relations: tuple[Relation, ...],
+    target: Target,
+    operator: str,
+    value: object,
+    alias: str,
+    arguments: Arguments,
+    schemas: Schemas,
 ) -> str:
     if not relations:
         return _compare(target, operator, value, alias, arguments)

@@ -40,7 +40,9 @@ class Schemas:
     def __post_init__(self) -> None:
         for name in (self.engine, self.application):
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name.startswith("pg_"):
-                raise ConfigurationError(f"the schema's name {name!r} must be snake case of at most 31 characters, not starting with pg_")
+                raise ConfigurationError(
+                    f"the schema's name {name!r} must be snake case of at most 31 characters, not starting with pg_"
+                )
         if self.engine == self.application:
             raise ConfigurationError("the engine's schema and the application's schema must differ")
 

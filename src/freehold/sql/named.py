@@ -72,7 +72,9 @@ def bind_named(text: str, values: Mapping[str, Any]) -> tuple[str, str]:
     if not isinstance(text, str) or not text.strip():
         raise ValidationError.single((), "must be the text of a select", "string_type", subject="sql")
     if len(text) > MAXIMUM_STATEMENT or "\x00" in text:
-        raise ValidationError.single((), f"must have at most {MAXIMUM_STATEMENT} characters and no NUL", "string_too_long", subject="sql")
+        raise ValidationError.single(
+            (), f"must have at most {MAXIMUM_STATEMENT} characters and no NUL", "string_too_long", subject="sql"
+        )
     issues: list[Issue] = []
     order: dict[str, int] = {}
 
@@ -89,7 +91,9 @@ def bind_named(text: str, values: Mapping[str, Any]) -> tuple[str, str]:
 
     bound = _replace(text.strip().rstrip(";"), placed)
     issues.extend(
-        Issue((name,), f"is no parameter of the statement{suggestion(name, order)}", "unknown_parameter") for name in values if name not in order
+        Issue((name,), f"is no parameter of the statement{suggestion(name, order)}", "unknown_parameter")
+        for name in values
+        if name not in order
     )
     if issues:
         raise ValidationError(issues, subject="sql")
@@ -169,5 +173,12 @@ def _plain(value: Any) -> Any:
 
 def _refuse_nul(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
-        if "\x00" in json.dumps(value, default=str, ensure_ascii=False).encode().decode("unicode_escape", errors="ignore"):
-            raise ValidationError.single((name,), "contains a NUL character, which PostgreSQL cannot store; remove it", "nul_character", subject="sql")
+        if "\x00" in json.dumps(value, default=str, ensure_ascii=False).encode().decode(
+            "unicode_escape", errors="ignore"
+        ):
+            raise ValidationError.single(
+                (name,),
+                "contains a NUL character, which PostgreSQL cannot store; remove it",
+                "nul_character",
+                subject="sql",
+            )

@@ -17,7 +17,9 @@ __all__ = ["count_statement", "exists_statement", "get_statement", "list_stateme
 
 def row_json(shape: Shape, alias: str, arguments: Arguments, schemas: Schemas) -> str:
     """The expression for a row as a JSON object of the shape."""
-    columns = [f"{field.kind.as_json(f'{alias}.{quoted(field.name)}')} as {quoted(field.name)}" for field in shape.fields]
+    columns = [
+        f"{field.kind.as_json(f'{alias}.{quoted(field.name)}')} as {quoted(field.name)}" for field in shape.fields
+    ]
     columns += [f"{_included(item, alias, arguments, schemas)} as {quoted(item.name)}" for item in shape.included]
     return f"(select row_to_json(_x) from (select {', '.join(columns)}) as _x)"
 
@@ -44,20 +46,28 @@ def get_statement(shape: Shape, ids: Sequence[UUID], schemas: Schemas, *, delete
     arguments = Arguments()
     table = schemas.table(shape.entity.table)
     # One id has a text of its own: `= any` is planned anew for each call, because a short array looks cheaper than the average.
-    found = f"t.id = {arguments.add(ids[0], 'uuid')}" if len(ids) == 1 else f"t.id = any ({arguments.add(list(ids), 'uuid[]')})"
+    found = (
+        f"t.id = {arguments.add(ids[0], 'uuid')}"
+        if len(ids) == 1
+        else f"t.id = any ({arguments.add(list(ids), 'uuid[]')})"
+    )
     row = row_json(shape, "t", arguments, schemas)
     body = f"select json_agg({row}) as rows from {table} as t where {visible(shape.entity, 't', deleted=deleted)} and {found}"
     return Statement(in_context(schemas, body), tuple(arguments.values))
 
 
-def count_statement(entity: EntityDescription, filter_: Filter, schemas: Schemas, *, deleted: bool = False) -> Statement:
+def count_statement(
+    entity: EntityDescription, filter_: Filter, schemas: Schemas, *, deleted: bool = False
+) -> Statement:
     """The number of matching records, in column `count`."""
     arguments = Arguments()
     where = _matching(entity, filter_, arguments, schemas, deleted)
     return Statement(in_context(schemas, f"select count(*) as count {where}"), tuple(arguments.values))
 
 
-def exists_statement(entity: EntityDescription, filter_: Filter, schemas: Schemas, *, deleted: bool = False) -> Statement:
+def exists_statement(
+    entity: EntityDescription, filter_: Filter, schemas: Schemas, *, deleted: bool = False
+) -> Statement:
     """Whether a record matches, in column `found`."""
     arguments = Arguments()
     where = _matching(entity, filter_, arguments, schemas, deleted)
@@ -99,7 +109,9 @@ def list_statement(
     ranked = f"select t.*, row_number() over () as _n from (select t.* {where} order by {_order(ways, 't')} limit {limit + 1}) as t"
     keys = ", ".join(sort.field.kind.as_json(f"t.{quoted(sort.field.name)}") for sort in ways)
     ends = f"case when t._n in (1, {limit}) then json_build_array({keys})::text end"
-    counted = f"(select count(*) {_matching(entity, filter_, arguments, schemas, deleted)})" if total else "null::bigint"
+    counted = (
+        f"(select count(*) {_matching(entity, filter_, arguments, schemas, deleted)})" if total else "null::bigint"
+    )
     direction = " order by p._n desc" if backward else ""
     body = (
         f"select coalesce(json_agg(p._j{direction}) filter (where p._n <= {limit}), '[]') as rows, "
@@ -121,7 +133,11 @@ def _order(sorts: Sequence[Sort], alias: str) -> str:
     def one(sort: Sort) -> str:
         direction = " desc" if sort.descending else ""
         # PostgreSQL's default is nulls as the highest; said only where it differs, so that plain indexes serve.
-        nulls = "" if sort.nulls_first == sort.descending or not sort.field.nullable else f" nulls {'first' if sort.nulls_first else 'last'}"
+        nulls = (
+            ""
+            if sort.nulls_first == sort.descending or not sort.field.nullable
+            else f" nulls {'first' if sort.nulls_first else 'last'}"
+        )
         return f"{alias}.{quoted(sort.field.name)}{direction}{nulls}"
 
     return ", ".join(map(one, sorts))
@@ -132,7 +148,9 @@ def _beyond(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -
     columns = [f"t.{quoted(sort.field.name)}" for sort in sorts]
     uniform = len({sort.descending for sort in sorts}) == 1 and not any(sort.field.nullable for sort in sorts)
     if uniform:
-        values = ", ".join(arguments.add(value, sort.field.kind.sql_type) for sort, value in zip(sorts, start, strict=True))
+        values = ", ".join(
+            arguments.add(value, sort.field.kind.sql_type) for sort, value in zip(sorts, start, strict=True)
+        )
         return f"({', '.join(columns)}) {'<' if sorts[0].descending else '>'} ({values})"
     # Mixed directions or nulls: beyond in the first field, or equal there and beyond in the second, and so on.
     choices: list[str] = []
@@ -141,7 +159,9 @@ def _beyond(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -
         further = _further(sort, column, value, arguments)
         if further is not None:
             choices.append(" and ".join([*equal, further]))
-        equal.append(f"{column} is null" if value is None else f"{column} = {arguments.add(value, sort.field.kind.sql_type)}")
+        equal.append(
+            f"{column} is null" if value is None else f"{column} = {arguments.add(value, sort.field.kind.sql_type)}"
+        )
     first, leading = sorts[0], ""
     if start[0] is not None and not (first.field.nullable and not first.nulls_first):
         # Implied by the rest, and what lets an index start at the right place.

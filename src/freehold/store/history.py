@@ -51,7 +51,9 @@ class Change:
     diff: Mapping[str, tuple[Any, Any]]  # Any: a field's value
 
 
-async def history(messenger: Messenger, target: Any, *, limit: int, before: int | None, private: bool) -> tuple[Change, ...]:
+async def history(
+    messenger: Messenger, target: Any, *, limit: int, before: int | None, private: bool
+) -> tuple[Change, ...]:
     """A record's changes, newest first.
 
     Args:
@@ -88,7 +90,9 @@ def _statement(messenger: Messenger, shape: Shape, id: UUID, limit: int, before:
     def values(column: str, alias: str) -> str:
         # Through the row type, so that a value has the same JSON shape as in every other answer.
         row = row_json(shape, alias, arguments, schemas)
-        return f"(select {row} from jsonb_populate_record(null::{table}, {column}) as {alias} where {column} is not null)"
+        return (
+            f"(select {row} from jsonb_populate_record(null::{table}, {column}) as {alias} where {column} is not null)"
+        )
 
     earlier = f" and l.position < {arguments.add(before, 'bigint')}" if before is not None else ""
     changes = (

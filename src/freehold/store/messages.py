@@ -27,10 +27,13 @@ class Messenger:
     def __init__(self, store: Store, context: Context, timeout: float | None) -> None:
         if not isinstance(context, Context):
             raise IsolationError(
-                f"a session needs a Context, not {type(context).__name__}", hint="database.session(Context(organization_id=..., user_id=...))"
+                f"a session needs a Context, not {type(context).__name__}",
+                hint="database.session(Context(organization_id=..., user_id=...))",
             )
         if timeout is not None and not 0 < timeout <= 3600:
-            raise ValidationError.single(("timeout",), "must be more than 0 and at most 3600 seconds", "timeout", subject="session")
+            raise ValidationError.single(
+                ("timeout",), "must be more than 0 and at most 3600 seconds", "timeout", subject="session"
+            )
         self.store = store
         self.context = context
         self.open = True
@@ -44,7 +47,9 @@ class Messenger:
     async def call(self, text: str, arguments: Sequence[Any] = ()) -> Row:
         """The one row of a statement whose first parameters are the organization and the context."""
         if not self.open:
-            raise IsolationError("the session is closed", hint="keep calls inside of 'async with database.session(context)'")
+            raise IsolationError(
+                "the session is closed", hint="keep calls inside of 'async with database.session(context)'"
+            )
         row = await self.store.pool.fetch_row(text, (*self._prefix, *arguments), timeout=self._timeout)
         return {} if row is None else row
 
@@ -57,13 +62,18 @@ def checked_id(value: Any, subject: str) -> UUID:
     try:
         return UUID(value)
     except (ValueError, TypeError, AttributeError):
-        raise ValidationError.single(("id",), f"must be a UUID, not {value!r}"[:120], "uuid_type", subject=subject) from None
+        raise ValidationError.single(
+            ("id",), f"must be a UUID, not {value!r}"[:120], "uuid_type", subject=subject
+        ) from None
 
 
 def checked_version(value: Any, subject: str) -> int:
     """A record's version: a whole number from 1 on."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_VERSION:
         raise ValidationError.single(
-            ("version",), f"must be the version that was read, a whole number from 1 on, not {value!r}"[:160], "version", subject=subject
+            ("version",),
+            f"must be the version that was read, a whole number from 1 on, not {value!r}"[:160],
+            "version",
+            subject=subject,
         )
     return value

@@ -76,10 +76,17 @@ async def aggregate(
         raise ValidationError(issues, subject="aggregate")
     condition = parse_filter(where, entity, store.registry)
     limit = parse_limit(limit)
-    row = await messenger.read(aggregate_statement(entity, keys, measured, condition, limit, store.schemas, deleted=deleted))
+    row = await messenger.read(
+        aggregate_statement(entity, keys, measured, condition, limit, store.schemas, deleted=deleted)
+    )
     groups = from_json(row["rows"])
     if len(groups) > limit:
-        raise ValidationError.single(("limit",), f"there are more than {limit} groups; group by less, or filter", "too_many_groups", subject="aggregate")
+        raise ValidationError.single(
+            ("limit",),
+            f"there are more than {limit} groups; group by less, or filter",
+            "too_many_groups",
+            subject="aggregate",
+        )
     return tuple(_group(keys, measured, group) for group in groups)
 
 
@@ -91,7 +98,13 @@ def _fields(entity: EntityDescription, what: str, names: Any, issues: list[Issue
     for index, name in enumerate(names):
         field_ = entity.fields.get(name) if isinstance(name, str) else None
         if field_ is None:
-            issues.append(Issue((what, index), f"{name!r} is no field of {entity.name}{suggestion(str(name), entity.fields)}", "unknown_field"))
+            issues.append(
+                Issue(
+                    (what, index),
+                    f"{name!r} is no field of {entity.name}{suggestion(str(name), entity.fields)}",
+                    "unknown_field",
+                )
+            )
         elif field_.private:
             issues.append(Issue((what, index), f"{name} is private", "private_field"))
         elif field_.kind.many or (what in ("sum", "avg") and (field_.kind.name not in ADDABLE or field_.kind.choices)):
@@ -110,7 +123,8 @@ def _group(keys: Sequence[FieldDescription], measures: Mapping[str, Sequence[Fie
         for (function, fields), row in zip(measures.items(), measured, strict=True)
     }
     named = {
-        field_.name: None if value is None else from_json_shape(field_, value) for field_, value in zip(keys, key_values, strict=True)
+        field_.name: None if value is None else from_json_shape(field_, value)
+        for field_, value in zip(keys, key_values, strict=True)
     }
     return Group(named, count, **values)
 
@@ -130,9 +144,13 @@ async def query(
 ) -> list[Any]:
     """The rows of a hand-written query, as models or as dicts."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAXIMUM_ROWS:
-        raise ValidationError.single(("limit",), f"must be a whole number from 1 to {MAXIMUM_ROWS}", "limit", subject="sql")
+        raise ValidationError.single(
+            ("limit",), f"must be a whole number from 1 to {MAXIMUM_ROWS}", "limit", subject="sql"
+        )
     if model is not None and not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise ValidationError.single((), f"must be a Pydantic model or None, not {model!r}"[:120], "model_type", subject="sql")
+        raise ValidationError.single(
+            (), f"must be a Pydantic model or None, not {model!r}"[:120], "model_type", subject="sql"
+        )
     text, arguments = _bound(statement, values)
     function = messenger.store.schemas.own("read")
     row = await messenger.call(f"select {function}($1, $2, $3, $4::jsonb, $5) as rows", [text, arguments, limit + 1])  # noqa: S608  # a quoted name
@@ -143,7 +161,10 @@ async def query(
         raise validation_error(error, f"the rows of the query, as {model.__name__ if model else 'JSON'},") from None
     if len(found) > limit:
         raise ValidationError.single(
-            ("limit",), f"the query has more than {limit} rows; add a LIMIT to it, or pass limit=", "too_many_rows", subject="sql"
+            ("limit",),
+            f"the query has more than {limit} rows; add a LIMIT to it, or pass limit=",
+            "too_many_rows",
+            subject="sql",
         )
     return found
 
@@ -160,7 +181,9 @@ async def explain(messenger: Messenger, statement: Any, values: Mapping[str, Any
 def _bound(statement: Any, values: Mapping[str, Any]) -> tuple[str, str]:
     if isinstance(statement, Executable):
         if not isinstance(statement, SelectBase):
-            raise ValidationError.single((), "must be a select; use create, update and delete to write", "not_a_select", subject="sql")
+            raise ValidationError.single(
+                (), "must be a select; use create, update and delete to write", "not_a_select", subject="sql"
+            )
         compiled = statement.compile(
             dialect=postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor is not annotated
             compile_kwargs={"render_postcompile": True},

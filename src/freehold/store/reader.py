@@ -142,7 +142,9 @@ class Reader:
         """One page."""
         entity, registry = self._store.registry[cls], self._store.registry
         if after is not None and before is not None:
-            raise ValidationError.single(("before",), "must not be given together with after", "after_and_before", subject="list")
+            raise ValidationError.single(
+                ("before",), "must not be given together with after", "after_and_before", subject="list"
+            )
         condition = parse_filter(where, entity, registry)
         sorts = parse_order(order_by, entity)
         shape = self._store.shapes.parse(entity, select=select, include=include, private=private)
@@ -153,7 +155,15 @@ class Reader:
         if cursor is not None:
             start = self._store.signer.read(cursor, bound, sorts, subject="before" if backward else "after")
         statement = list_statement(
-            shape, condition, sorts, limit, self._store.schemas, start=start, backward=backward, total=with_total, deleted=deleted
+            shape,
+            condition,
+            sorts,
+            limit,
+            self._store.schemas,
+            start=start,
+            backward=backward,
+            total=with_total,
+            deleted=deleted,
         )
         row = await self._messenger.read(statement)
         records = [] if as_json else self._store.shapes.adapter(shape).validate_json(row["rows"])

@@ -49,7 +49,9 @@ class Session:
     async def __aenter__(self) -> "Session":
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._messenger.open = False
 
     @property
@@ -59,12 +61,32 @@ class Session:
 
     @overload
     async def get(
-        self, entity: type[EntityT], id: UUID | str, *, private: bool = False, deleted: bool = False, as_json: Literal[False] = False
+        self,
+        entity: type[EntityT],
+        id: UUID | str,
+        *,
+        private: bool = False,
+        deleted: bool = False,
+        as_json: Literal[False] = False,
     ) -> EntityT: ...
     @overload
-    async def get(self, entity: type[Entity], id: UUID | str, *, private: bool = False, deleted: bool = False, as_json: Literal[True]) -> bytes: ...
     async def get(
-        self, entity: type[EntityT], id: UUID | str, *, private: bool = False, deleted: bool = False, as_json: bool = False
+        self,
+        entity: type[Entity],
+        id: UUID | str,
+        *,
+        private: bool = False,
+        deleted: bool = False,
+        as_json: Literal[True],
+    ) -> bytes: ...
+    async def get(
+        self,
+        entity: type[EntityT],
+        id: UUID | str,
+        *,
+        private: bool = False,
+        deleted: bool = False,
+        as_json: bool = False,
     ) -> EntityT | bytes:
         """One record. Concurrent gets of one tick of the event loop become one message.
 
@@ -100,11 +122,16 @@ class Session:
         """
         name = self._messenger.store.registry[entity].name
         if len(ids) > MAXIMUM_IDS:
-            raise ValidationError.single(("ids",), f"has more than {MAXIMUM_IDS} ids; split the call", "too_long", subject="get_many")
+            raise ValidationError.single(
+                ("ids",), f"has more than {MAXIMUM_IDS} ids; split the call", "too_long", subject="get_many"
+            )
         wanted = list(dict.fromkeys(checked_id(id, name) for id in ids))
         if not wanted:
             return []
-        found = {record.id: record for record in await self._reader.get_many(entity, wanted, private=private, deleted=deleted)}
+        found = {
+            record.id: record
+            for record in await self._reader.get_many(entity, wanted, private=private, deleted=deleted)
+        }
         return [found[id] for id in wanted if id in found]
 
     async def find(
@@ -123,14 +150,20 @@ class Session:
         """
         page = await self.list(entity, where=where, limit=2, include=include, private=private, deleted=deleted)
         if len(page) > 1:
-            raise ValidationError.single((), "matches more than one record; narrow it, or use list", "not_unique", subject="where")
+            raise ValidationError.single(
+                (), "matches more than one record; narrow it, or use list", "not_unique", subject="where"
+            )
         return page[0] if page.records else None
 
-    async def exists(self, entity: type[Entity], where: Mapping[str, Any] | None = None, *, deleted: bool = False) -> bool:
+    async def exists(
+        self, entity: type[Entity], where: Mapping[str, Any] | None = None, *, deleted: bool = False
+    ) -> bool:
         """Whether a record matches."""
         return await self._reader.exists(entity, where, deleted=deleted)
 
-    async def count(self, entity: type[Entity], where: Mapping[str, Any] | None = None, *, deleted: bool = False) -> int:
+    async def count(
+        self, entity: type[Entity], where: Mapping[str, Any] | None = None, *, deleted: bool = False
+    ) -> int:
         """How many records match."""
         return await self._reader.count(entity, where, deleted=deleted)
 
@@ -248,13 +281,21 @@ class Session:
             deleted: whether deleted records are in.
         """
         measures = {"sum": sum, "avg": avg, "min": min, "max": max}
-        return await aggregate(self._messenger, entity, group_by=group_by, measures=measures, where=where, limit=limit, deleted=deleted)
+        return await aggregate(
+            self._messenger, entity, group_by=group_by, measures=measures, where=where, limit=limit, deleted=deleted
+        )
 
     @overload
-    async def sql(self, model: type[ModelT], statement: Any, *, limit: int = 1_000, **values: Any) -> Sequence[ModelT]: ...
+    async def sql(
+        self, model: type[ModelT], statement: Any, *, limit: int = 1_000, **values: Any
+    ) -> Sequence[ModelT]: ...
     @overload
-    async def sql(self, model: None, statement: Any, *, limit: int = 1_000, **values: Any) -> Sequence[dict[str, Any]]: ...
-    async def sql(self, model: type[BaseModel] | None, statement: Any, *, limit: int = 1_000, **values: Any) -> Sequence[Any]:
+    async def sql(
+        self, model: None, statement: Any, *, limit: int = 1_000, **values: Any
+    ) -> Sequence[dict[str, Any]]: ...
+    async def sql(
+        self, model: type[BaseModel] | None, statement: Any, *, limit: int = 1_000, **values: Any
+    ) -> Sequence[Any]:
         """A hand-written query: read-only, under row-level security, with named parameters that are always bound.
 
             await session.sql(Monthly, "select count(*) as orders from orders where created_at >= :since", since=start)

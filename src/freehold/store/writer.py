@@ -34,7 +34,9 @@ class Writer:
         """Inserts one record."""
         entity = self._store.registry[cls]
         checked = _checked(entity, "Create", input, values)
-        payload = to_payload({"id": new_id(), **{name: getattr(checked, name) for name in type(checked).model_fields}}, entity.name)
+        payload = to_payload(
+            {"id": new_id(), **{name: getattr(checked, name) for name in type(checked).model_fields}}, entity.name
+        )
         function = write_function(self._store.schemas, entity, "create")
         row = await self._messenger.call(f"select {function}($1, $2, $3) as record", [payload])  # noqa: S608  # a quoted name
         return self._record(entity, row["record"])  # type: ignore[return-value]  # of the class that was asked for
@@ -45,7 +47,9 @@ class Writer:
         checked = _checked(entity, "Patch", input, changes)
         given = {name: getattr(checked, name) for name in checked.model_fields_set}
         if not given:
-            raise ValidationError.single((), "names no change; give at least one field", "no_change", subject=f"{entity.name} update")
+            raise ValidationError.single(
+                (), "names no change; give at least one field", "no_change", subject=f"{entity.name} update"
+            )
         return await self._change(entity, "update", id, version, ", $5", [to_payload(given, entity.name)])
 
     async def change(self, action: str, target: Any) -> Entity:
@@ -53,12 +57,21 @@ class Writer:
         entity, id, version = self._named(target)
         if action in ("restore", "purge") and not entity.soft_delete:
             raise ValidationError.single(
-                (), f"{entity.name} is deleted for good at once; there is nothing to {action}", "no_soft_delete", subject=action
+                (),
+                f"{entity.name} is deleted for good at once; there is nothing to {action}",
+                "no_soft_delete",
+                subject=action,
             )
         return await self._change(entity, action, id, version)
 
     async def _change(
-        self, entity: EntityDescription, action: str, id: UUID, version: int, more: str = "", arguments: list[Any] | None = None
+        self,
+        entity: EntityDescription,
+        action: str,
+        id: UUID,
+        version: int,
+        more: str = "",
+        arguments: list[Any] | None = None,
     ) -> Entity:
         function = write_function(self._store.schemas, entity, action)
         text = f"select outcome, record, actual from {function}($1, $2, $3, $4{more})"  # noqa: S608  # a quoted name
@@ -82,7 +95,10 @@ class Writer:
             entity = self._store.registry[target[0]]
             return entity, checked_id(target[1], entity.name), checked_version(target[2], entity.name)
         raise ValidationError.single(
-            (), f"must be a record, or a tuple (Entity, id, version), not {type(target).__name__}", "target_type", subject="the record to change"
+            (),
+            f"must be a record, or a tuple (Entity, id, version), not {type(target).__name__}",
+            "target_type",
+            subject="the record to change",
         )
 
     def _record(self, entity: EntityDescription, row: bytes) -> Entity:
@@ -94,9 +110,13 @@ def _checked(entity: EntityDescription, schema: str, input: Input | None, values
     model: type[Input] = getattr(entity.cls, schema)
     if input is not None:
         if not isinstance(input, model):
-            raise ValidationError.single((), f"must be a {model.__name__}, not {type(input).__name__}", "input_type", subject=entity.name)
+            raise ValidationError.single(
+                (), f"must be a {model.__name__}, not {type(input).__name__}", "input_type", subject=entity.name
+            )
         if values:
-            raise ValidationError.single((), f"give a {model.__name__} or fields by name, not both", "input_twice", subject=entity.name)
+            raise ValidationError.single(
+                (), f"give a {model.__name__} or fields by name, not both", "input_twice", subject=entity.name
+            )
         return input
     try:
         return model.model_validate(dict(values))

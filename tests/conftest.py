@@ -1,0 +1,118 @@
+"""A real PostgreSQL for all tests: one embedded server for all workers, one database for each of them.
+
+Tests keep apart as tenants do: each has organizations of its own.
+"""
+
+import asyncio
+import getpass
+import itertools
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from freehold import Address, Application, Context, Database, Session
+from freehold.postgres.connections import connect
+from freehold.postgres.server import EmbeddedServer
+from tests.world import application
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Server:
+    """The test server.
+
+    Args:
+        admin: of an administrator, to the database `postgres`.
+        password: the application role's.
+    """
+
+    admin: Address
+    password: str
+
+    def address(self, database: str, application: Application = application) -> Address:
+        """The application role's address of a database."""
+        return Address(
+            host=self.admin.host,
+            port=self.admin.port,
+            user=application.roles.application,
+            password=self.password,
+            database=database,
+        )
+
+    def admin_address(self, database: str) -> Address:
+        """The administrator's address of a database."""
+        return Address(
+            host=self.admin.host,
+            port=self.admin.port,
+            user=self.admin.user,
+            password=self.admin.password,
+            database=database,
+        )
+
+    async def create_database(self, name: str, application: Application = application) -> None:
+        """A new, empty database with the application's schema."""
+        async with connect(self.admin) as connection:
+            await connection.execute(f'drop database if exists "{name}" with (force)')
+            await connection.execute(f'create database "{name}"')
+        await application.setup(self.admin_address(name), {application.roles.application: self.password})
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The embedded server, shared by the workers of a run and kept between runs, so that only the first waits for initdb."""
+    folder = Path(tempfile.gettempdir()) / f"freehold-tests-{getpass.getuser()}"
+
+    async def start() -> EmbeddedServer:
+        return await EmbeddedServer.start(folder)
+
+    embedded = asyncio.run(start())
+    where = embedded.connection()
+    yield Server(
+        Address(host=where.host, port=where.port, user=where.user, password=where.password, database=where.database),
+        embedded.secret(application.roles.application),
+    )
+    asyncio.run(embedded.stop())
+
+
+@pytest.fixture(scope="session")
+def database_name(server: Server) -> str:
+    """This worker's database, made anew for the run."""
+    name = f"tests_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    asyncio.run(server.create_database(name))
+    return name
+
+
+@pytest.fixture
+async def database(server: Server, database_name: str) -> AsyncIterator[Database]:
+    """The worker's database, opened as the application role."""
+    async with Database.open(server.address(database_name), application, size=4) as database:
+        yield database
+
+
+async def new_context(database: Database, **more: str) -> Context:
+    """The context of a new user in a new organization."""
+    name = f"org-{os.getpid()}-{next(_numbers)}"
+    system = database.system("tests")
+    organization = await system.create_organization(name=name, slug=name)
+    user = await system.create_user(email=f"ada@{name}.test", name="Ada")
+    await system.add_member(organization.id, user.id, role="admin")
+    return await system.context(organization=name, user=user.email, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def acme(database: Database) -> AsyncIterator[Session]:
+    """A session of a new organization."""
+    async with database.session(await new_context(database, client_ip="192.0.2.7", user_agent="tests/1")) as session:
+        yield session
+
+
+@pytest.fixture
+async def rival(database: Database) -> AsyncIterator[Session]:
+    """A session of another new organization."""
+    async with database.session(await new_context(database)) as session:
+        yield session
