@@ -7,9 +7,9 @@ from) and `Patch` (what changes it). All checks of a declaration happen here, so
 import difflib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
@@ -168,9 +168,9 @@ def _describe(
         base = name in BASE_FIELDS
         if name == "deleted_at" and not soft_delete:
             continue
-        declaration = cls.__declared__.get(name) or Declaration(
-            default=info.default, default_factory=info.default_factory
-        )  # type: ignore[arg-type]  # the factory's form with arguments is not declared with field()
+        # A plain annotation, or Pydantic's own Field, declares a field without options.
+        factory = cast("Callable[[], Any] | None", info.default_factory)
+        declaration = cls.__declared__.get(name) or Declaration(default=info.default, default_factory=factory)
         if not base:
             _check_name(cls, name)
         fields[name] = _describe_field(cls, name, info.annotation, declaration, base=base)
@@ -192,7 +192,8 @@ def _describe(
         raise DeclarationError(
             f"{cls.__name__} declares no field; write at least one, such as name: str = field(max_length=200)"
         )
-    for key in (*description.unique, *description.indexes):
+    keys: tuple[Index | Unique, ...] = (*description.unique, *description.indexes)
+    for key in keys:
         _check_key(description, key)
     return description
 
@@ -281,11 +282,16 @@ def _check_key(description: EntityDescription, key: Index | Unique) -> None:
             )
         if name in key.fields and not field.kind.orderable:
             raise DeclarationError(f"{description.name}: {key!r}: {name} cannot be ordered in an index; leave it out")
-        if name in key.fields and field.kind.name == "text" and not field.kind.choices:
-            if field.declaration.bounds.get("max_length", MAXIMUM_INDEXED_TEXT + 1) > MAXIMUM_INDEXED_TEXT:
-                raise DeclarationError(
-                    f"{description.name}: {key!r}: {name} needs max_length of at most {MAXIMUM_INDEXED_TEXT}; write field(max_length=200)"
-                )
+        longest = field.declaration.bounds.get("max_length", MAXIMUM_INDEXED_TEXT + 1)
+        if (
+            name in key.fields
+            and field.kind.name == "text"
+            and not field.kind.choices
+            and longest > MAXIMUM_INDEXED_TEXT
+        ):
+            raise DeclarationError(
+                f"{description.name}: {key!r}: {name} needs max_length of at most {MAXIMUM_INDEXED_TEXT}; write field(max_length=200)"
+            )
 
 
 def _checks(cls: type[Entity], named: Mapping[str, str]) -> dict[str, str]:

@@ -111,12 +111,12 @@ def _order_problem(item: Any, entity: EntityDescription, sorts: Mapping[str, Sor
         return f"{item.field!r} is no field of {entity.name}{suggestion(item.field, entity.fields)}", "unknown_field"
     if not field.kind.orderable:
         return f"{item.field} has no order; sort by a scalar field", "unsortable"
-    if field.kind.name in ("text", "bytes") and not field.kind.choices:
-        if field.declaration.bounds.get("max_length", MAXIMUM_SORTED_TEXT + 1) > MAXIMUM_SORTED_TEXT:
-            return (
-                f"{item.field} may be too long to sort by; declare it with max_length of at most {MAXIMUM_SORTED_TEXT}",
-                "unsortable",
-            )
+    longest = field.declaration.bounds.get("max_length", MAXIMUM_SORTED_TEXT + 1)
+    if field.kind.name in ("text", "bytes") and not field.kind.choices and longest > MAXIMUM_SORTED_TEXT:
+        return (
+            f"{item.field} may be too long to sort by; declare it with max_length of at most {MAXIMUM_SORTED_TEXT}",
+            "unsortable",
+        )
     if field.private:
         return f"{item.field} is private; a page's cursor would carry it out", "private_field"
     if item.nulls not in (None, "first", "last"):

@@ -118,7 +118,7 @@ class Registry:
         found = self.entities.get(name)
         if found is None or not (isinstance(target, str) or found.cls is target):
             raise DeclarationError(
-                f"{entity.name}.{field.name}: reference to {name!r}, which is no entity of this application{suggestion(name, self.entities)}"
+                f"{entity.name}.{field.name}: reference to {name!r}, no entity of this application{suggestion(name, self.entities)}"
             )
         return found
 

@@ -9,11 +9,11 @@ driver's timer, which cancels it on the server, and by the role's own statement_
 """
 
 import asyncio
-from ssl import SSLContext
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any
 
@@ -180,7 +180,8 @@ class Pool:
         connection = await self._acquire()
         bound = self._timeout if timeout is None else timeout
         try:
-            return await connection.fetchrow(text, *arguments, timeout=bound)
+            row: Row | None = await connection.fetchrow(text, *arguments, timeout=bound)
+            return row
         except DRIVER_ERRORS as error:
             raise translated(error, self._constraints, bound) from error
         finally:

@@ -92,7 +92,7 @@ class EmbeddedServer:
         cls,
         path: Path | str,
         *,
-        timeout: float = _TIMEOUT,  # noqa: ASYNC109 - asyncio.timeout cannot end the thread, nor say what it waited for
+        timeout: float = _TIMEOUT,
     ) -> "EmbeddedServer":
         """Join the server in this folder; start it if it does not run, and make its cluster if there is none.
 

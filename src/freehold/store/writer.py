@@ -1,7 +1,7 @@
 """Writes of single records. Each is one message and one transaction, through the entity's generated function."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import pydantic
@@ -19,7 +19,7 @@ __all__ = ["Target", "Writer"]
 
 EntityT = TypeVar("EntityT", bound=Entity)
 
-Target = EntityT | tuple[type[EntityT], UUID, int]
+Target: TypeAlias = EntityT | tuple[type[EntityT], UUID, int]
 """What an update or deletion is about: a record as it was read, or (entity, id, version)."""
 
 
@@ -38,7 +38,7 @@ class Writer:
             {"id": new_id(), **{name: getattr(checked, name) for name in type(checked).model_fields}}, entity.name
         )
         function = write_function(self._store.schemas, entity, "create")
-        row = await self._messenger.call(f"select {function}($1, $2, $3) as record", [payload])  # noqa: S608  # a quoted name
+        row = await self._messenger.call(f"select {function}($1, $2, $3) as record", [payload])  # a quoted name
         return self._record(entity, row["record"])  # type: ignore[return-value]  # of the class that was asked for
 
     async def update(self, target: Any, input: Input | None, changes: Mapping[str, Any]) -> Entity:
@@ -74,7 +74,7 @@ class Writer:
         arguments: list[Any] | None = None,
     ) -> Entity:
         function = write_function(self._store.schemas, entity, action)
-        text = f"select outcome, record, actual from {function}($1, $2, $3, $4{more})"  # noqa: S608  # a quoted name
+        text = f"select outcome, record, actual from {function}($1, $2, $3, $4{more})"  # a quoted name
         row = await self._messenger.call(text, [id, version, *(arguments or [])])
         outcome = row["outcome"]
         if outcome == "done":
