@@ -181,8 +181,9 @@ class Cluster:
     def _own(self, folder: Path) -> None:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
+        if (found := folder.lstat()).st_uid == os.geteuid():  # made just now, or by a start that was killed here
             self.account.adopt(folder)
-        found = folder.lstat()
+            found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != self.account.uid or found.st_mode & 0o077:
             raise ServerError(
                 f"{folder} is to hold the server's socket, but others can enter it, or it is not the server's",
