@@ -23,7 +23,7 @@ from typing import IO
 from freehold.errors import ServerError
 from freehold.postgres.account import Account, Finished
 from freehold.postgres.binaries import VARIABLE, Binaries
-from freehold.postgres.postmaster import PORT, Postmaster, is_listening
+from freehold.postgres.postmaster import PORT, Postmaster, is_answering, is_listening
 
 __all__ = ["SUPERUSER", "Cluster"]
 
@@ -200,10 +200,9 @@ class Cluster:
             # The recorded folder is only believed of a server on this very data: a copied folder names its original's.
             recorded = postmaster.directory if postmaster.data == self.data else None
             directory = recorded or self._socket
-            listening = is_listening(directory)
-            if listening and postmaster.ready:
+            if postmaster.ready and is_answering(directory):
                 return directory
-            if not listening and not postmaster.serves(self.data):
+            if not is_listening(directory) and not postmaster.serves(self.data):
                 return None
             if time.monotonic() > deadline:
                 raise ServerError(
