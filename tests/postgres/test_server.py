@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,9 @@ DEBIAN = Path("/usr/lib/postgresql/15/bin")
 class Process:
     """Another process that uses a server: `server_user.py`."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, under: Sequence[str] = ()) -> None:
         self.popen = subprocess.Popen(
-            [sys.executable, "-W", "error", str(Path(__file__).with_name("server_user.py")), *arguments],
+            [*under, sys.executable, "-W", "error", str(Path(__file__).with_name("server_user.py")), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -58,7 +58,8 @@ class Process:
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
         assert line, "the process ended"
-        return json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def ask(self, *command: Any) -> Any:
         self.send(*command)
@@ -98,8 +99,8 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def process() -> Iterator[Callable[..., Process]]:
     made: list[Process] = []
 
-    def make(*arguments: str) -> Process:
-        made.append(Process(*arguments))
+    def make(*arguments: str, under: Sequence[str] = ()) -> Process:
+        made.append(Process(*arguments, under=under))
         return made[-1]
 
     yield make
@@ -430,6 +431,16 @@ class TestRoot:
         assert len([*(place / "room").glob("postgresql-*")]) == 1
         assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
+    async def test_a_root_that_may_not_become_another_user_is_told(
+        self, place: Path, process: Callable[..., Process]
+    ) -> None:
+        # Root of a user namespace with nobody else in it, as in some containers.
+        namespace = ["unshare", "--user", "--map-root-user"]
+        if shutil.which("unshare") is None or subprocess.run([*namespace, "true"], capture_output=True).returncode != 0:
+            pytest.skip("this system has no user namespaces")
+        user = process(under=namespace)
+        assert "root but may not become" in user.fail("start", str(place / "db"))
+
     @needs_root
     async def test_a_strict_umask_changes_nothing(self, place: Path) -> None:
         before = os.umask(0o077)
@@ -511,14 +522,23 @@ class TestStale:
     async def test_a_long_log_is_cut(self, place: Path) -> None:
         (place / "db").mkdir()
         (place / "db").chmod(0o711)
-        with (place / "db/server.log").open("wb") as log:
-            log.truncate(20 * 1024 * 1024)
-            log.seek(0, os.SEEK_END)
-            log.write(b"the end\n")
-        await (await EmbeddedServer.start(place / "db")).stop()
-        assert (place / "db/server.log").stat().st_size < 100_000
-        assert (place / "db/server.log.1").stat().st_size == 8 * 1024 * 1024
-        assert (place / "db/server.log.1").read_bytes().endswith(b"the end\n")
+        log, previous = place / "db/server.log", place / "db/server.log.1"
+
+        def grow() -> None:
+            with log.open("ab") as file:
+                file.truncate(20 * 1024 * 1024)
+                file.write(b"the end\n")
+
+        grow()
+        async with await EmbeddedServer.start(place / "db"):
+            for _ in range(2):
+                assert log.stat().st_size < 100_000
+                assert previous.stat().st_size == 8 * 1024 * 1024
+                assert previous.read_bytes().endswith(b"the end\n")
+                grow()
+                await (await EmbeddedServer.start(place / "db")).stop()
+        assert "database system is shut down" in log.read_text()
+        assert log.stat().st_size < 100_000
 
 
 class TestFailures:
