@@ -76,6 +76,7 @@ async def blocked(admin: "asyncpg.Connection[asyncpg.Record]", count: int) -> No
     """Waits until so many statements of this database wait for a lock."""
 
     async def reached() -> bool:
+        await admin.execute("select pg_stat_clear_snapshot()")  # in a transaction the view stands still otherwise
         waiting = await admin.fetchval(
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
         )
