@@ -62,6 +62,15 @@ async def enter(connection: "asyncpg.Connection[asyncpg.Record]", context: Conte
     await connection.execute(f'select "{schema}".enter($1, $2)', context.organization_id, context.as_setting)
 
 
+async def run(
+    connection: "asyncpg.Connection[asyncpg.Record]", context: Context, statement: str, *values: Any
+) -> list[Any]:
+    """A statement in a context, in a transaction of its own."""
+    async with connection.transaction():
+        await enter(connection, context)
+        return list(await connection.fetch(statement, *values))
+
+
 async def until(condition: Callable[[], Awaitable[Any]], what: str) -> None:
     """Waits until a condition holds; fails with what was waited for when it does not come to hold."""
     try:

@@ -9,19 +9,12 @@ import pytest
 
 from freehold import Context, Session
 from freehold.model.context import new_id
-from tests.probe import enter
+from tests.probe import enter, run
 from tests.world import Contact, Customer, Order
 
 Connection = asyncpg.Connection
 TABLES = ("app.customers", "app.contacts", "app.orders")
 READABLE = (*TABLES, "freehold.log", "freehold.organizations", "freehold.users", "freehold.memberships")
-
-
-async def run(connection: Connection, context: Context, statement: str, *values: Any) -> list[Any]:
-    """A statement in a context, in a transaction of its own."""
-    async with connection.transaction():
-        await enter(connection, context)
-        return list(await connection.fetch(statement, *values))
 
 
 @pytest.fixture
