@@ -205,7 +205,9 @@ async def _installed_digest(connection: Connection, schemas: Schemas) -> str | N
     there = await connection.fetch("select to_regclass($1) is not null as there", f"{quoted(schemas.engine)}.settings")
     if not there[0]["there"]:
         return None
-    found = await connection.fetch(f"select value from {schemas.own('settings')} where name = 'installed'")  # noqa: S608  # a quoted identifier
+    found = await connection.fetch(
+        f"select value from {schemas.own('settings')} where name = 'installed'"
+    )  # a quoted identifier
     return str(found[0]["value"]) if found else None
 
 

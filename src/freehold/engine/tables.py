@@ -60,7 +60,8 @@ def _build_table(entity: EntityDescription, registry: Registry, schemas: Schemas
         if field.declaration.index:
             # With the id at the end the index serves pages sorted by the field as well.
             Index(constraint_name(entity.table, [field.name], "idx"), table.c.organization_id, column, table.c.id)
-    for composite in (*entity.unique, *entity.indexes):
+    composites: tuple[DeclaredIndex | Unique, ...] = (*entity.unique, *entity.indexes)
+    for composite in composites:
         _composite(entity, composite, table)
     return table
 
@@ -103,7 +104,7 @@ def _declared_default(field: FieldDescription) -> str | None:
 
 def _type(field: FieldDescription) -> TypeEngine[Any]:
     kind, declaration = field.kind, field.declaration
-    scalar: TypeEngine[Any] = {
+    types: dict[str, TypeEngine[Any]] = {
         "text": Text(collation=COLLATION),
         "integer": postgresql.BIGINT(),
         "float": postgresql.DOUBLE_PRECISION(),
@@ -116,9 +117,8 @@ def _type(field: FieldDescription) -> TypeEngine[Any]:
         "uuid": postgresql.UUID(),
         "bytes": postgresql.BYTEA(),
         "json": postgresql.JSONB(),
-    }[kind.name]
-    if field.name == "version" and field.base:
-        scalar = postgresql.INTEGER()
+    }
+    scalar = postgresql.INTEGER() if field.name == "version" and field.base else types[kind.name]
     return postgresql.ARRAY(scalar) if kind.many else scalar
 
 

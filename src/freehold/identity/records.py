@@ -6,11 +6,11 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from freehold.model.inputs import prepared
+from freehold.model.inputs import without_nul
 
 __all__ = ["CreateMembership", "CreateOrganization", "CreateUser", "Membership", "Organization", "User"]
 
-Text = Annotated[prepared(str, {"min_length": 1, "max_length": 200}), Field()]  # type: ignore[valid-type]  # made at run time
+Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(without_nul)]
 
 
 def _has_at(value: str) -> str:

@@ -129,7 +129,9 @@ class System:
                 if not isinstance(argument, str) or len(argument) > 400 or "\x00" in argument:
                     return None  # nothing that is stored looks like that
         places = ", ".join(f"${place}" for place in range(1, len(arguments) + 1))
-        row = await self._pool.fetch_row(f"select {self._schemas.own(function)}({places}) as found", arguments)  # noqa: S608  # a quoted name
+        row = await self._pool.fetch_row(
+            f"select {self._schemas.own(function)}({places}) as found", arguments
+        )  # a quoted name
         return None if row is None or row["found"] is None else cls.model_validate_json(row["found"])
 
 

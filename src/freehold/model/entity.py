@@ -7,9 +7,9 @@ from) and `Patch` (what changes it). All checks of a declaration happen here, so
 import difflib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
@@ -27,7 +27,7 @@ __all__ = ["Entity", "Input"]
 MAXIMUM_INDEXED_TEXT = 600
 """Characters of an indexed string: four bytes each must fit in a B-tree entry of about 2,700 bytes."""
 
-RESERVED = {"and", "or", "not", "Create", "Patch", "description", "deleted", "model", *BASE_FIELDS}
+RESERVED = {"and", "or", "not", "Create", "Patch", "model", *BASE_FIELDS}
 
 
 class Input(BaseModel):
@@ -47,7 +47,7 @@ class Input(BaseModel):
 def _drop_unread(record: "Entity") -> "Entity":
     """Takes the private fields out again that a read did not bring, so that nobody takes their default for their value."""
     values = record.__dict__
-    for name in type(record).description.private:
+    for name in type(record).__entity__.private:
         if values.get(name) is UNREAD:
             del values[name]
     return record
@@ -100,7 +100,7 @@ class Entity(BaseModel, metaclass=EntityMeta):
     )
 
     __declared__: ClassVar[dict[str, Declaration]] = {}
-    description: ClassVar[EntityDescription]
+    __entity__: ClassVar[EntityDescription]
     Create: ClassVar[type[Input]]
     Patch: ClassVar[type[Input]]
 
@@ -128,15 +128,15 @@ class Entity(BaseModel, metaclass=EntityMeta):
     def __pydantic_init_subclass__(cls, **options: Any) -> None:  # Any: checked by __init_subclass__ before
         if "__shape__" in cls.__dict__:  # a read's shape of an entity, not a declaration
             return
-        cls.description = _describe(cls, **options)
-        cls.Create = _input_model(cls, "Create", cls.description.own, patch=False)
-        cls.Patch = _input_model(cls, "Patch", cls.description.changeable, patch=True)
+        cls.__entity__ = _describe(cls, **options)
+        cls.Create = _input_model(cls, "Create", cls.__entity__.own, patch=False)
+        cls.Patch = _input_model(cls, "Patch", cls.__entity__.changeable, patch=True)
 
     if not TYPE_CHECKING:  # only reached where an attribute is missing; type checkers must still see missing ones
 
         def __getattr__(self, name: str) -> Any:
             """Says how to ask for what a read did not bring."""
-            description = type(self).description
+            description = type(self).__entity__
             if name in description.private:
                 raise AttributeError(
                     f"{description.name}.{name} is private and was not asked for: read with private=True"
@@ -168,9 +168,9 @@ def _describe(
         base = name in BASE_FIELDS
         if name == "deleted_at" and not soft_delete:
             continue
-        declaration = cls.__declared__.get(name) or Declaration(
-            default=info.default, default_factory=info.default_factory
-        )  # type: ignore[arg-type]  # the factory's form with arguments is not declared with field()
+        # A plain annotation, or Pydantic's own Field, declares a field without options.
+        factory = cast("Callable[[], Any] | None", info.default_factory)
+        declaration = cls.__declared__.get(name) or Declaration(default=info.default, default_factory=factory)
         if not base:
             _check_name(cls, name)
         fields[name] = _describe_field(cls, name, info.annotation, declaration, base=base)
@@ -192,7 +192,8 @@ def _describe(
         raise DeclarationError(
             f"{cls.__name__} declares no field; write at least one, such as name: str = field(max_length=200)"
         )
-    for key in (*description.unique, *description.indexes):
+    keys: tuple[Index | Unique, ...] = (*description.unique, *description.indexes)
+    for key in keys:
         _check_key(description, key)
     return description
 
@@ -281,11 +282,16 @@ def _check_key(description: EntityDescription, key: Index | Unique) -> None:
             )
         if name in key.fields and not field.kind.orderable:
             raise DeclarationError(f"{description.name}: {key!r}: {name} cannot be ordered in an index; leave it out")
-        if name in key.fields and field.kind.name == "text" and not field.kind.choices:
-            if field.declaration.bounds.get("max_length", MAXIMUM_INDEXED_TEXT + 1) > MAXIMUM_INDEXED_TEXT:
-                raise DeclarationError(
-                    f"{description.name}: {key!r}: {name} needs max_length of at most {MAXIMUM_INDEXED_TEXT}; write field(max_length=200)"
-                )
+        longest = field.declaration.bounds.get("max_length", MAXIMUM_INDEXED_TEXT + 1)
+        if (
+            name in key.fields
+            and field.kind.name == "text"
+            and not field.kind.choices
+            and longest > MAXIMUM_INDEXED_TEXT
+        ):
+            raise DeclarationError(
+                f"{description.name}: {key!r}: {name} needs max_length of at most {MAXIMUM_INDEXED_TEXT}; write field(max_length=200)"
+            )
 
 
 def _checks(cls: type[Entity], named: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,8 @@ field's own type.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field as data_field
+from dataclasses import dataclass
+from dataclasses import field as data_field
 from typing import Any, Literal
 
 from pydantic.fields import FieldInfo

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError, to_json
 
-__all__ = ["MAXIMUM_DOCUMENT", "MAXIMUM_ITEMS", "MAXIMUM_TEXT", "prepared"]
+__all__ = ["MAXIMUM_DOCUMENT", "MAXIMUM_ITEMS", "MAXIMUM_TEXT", "prepared", "without_nul"]
 
 MAXIMUM_TEXT = 100_000
 """Characters of a string whose field says no `max_length`."""
@@ -25,7 +25,8 @@ MAXIMUM_BYTES = 1_000_000
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 
 
-def _without_nul(value: str) -> str:
+def without_nul(value: str) -> str:
+    """Refuses the one character that PostgreSQL's text cannot hold."""
     if "\x00" in value:
         raise PydanticCustomError("nul_character", "contains a NUL character, which PostgreSQL cannot store; remove it")
     return value
@@ -54,7 +55,7 @@ def _bounded_document(value: Any) -> Any:
 
 def _check_leaves(value: Any) -> None:
     if isinstance(value, str):
-        _without_nul(value)
+        without_nul(value)
     elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         raise PydanticCustomError("finite_number", "contains NaN or infinity, which JSON cannot hold")
     elif isinstance(value, dict):
@@ -73,7 +74,7 @@ def _refuse_bool(value: Any) -> Any:
 
 
 _VALIDATORS: dict[Any, tuple[Any, ...]] = {
-    str: (AfterValidator(_without_nul),),
+    str: (AfterValidator(without_nul),),
     int: (BeforeValidator(_refuse_bool),),
     time: (AfterValidator(_without_zone),),
 }
@@ -95,7 +96,8 @@ def prepared(
         bounds.setdefault("max_length", length)
     if get_origin(annotation) is list:
         (item,) = get_args(annotation)
-        return Annotated[list[prepared(item, digits=digits, places=places)], Field(**bounds)]  # type: ignore[misc]  # made at run time
+        items = prepared(item, digits=digits, places=places)
+        return Annotated[list[items], Field(**bounds)]  # type: ignore[valid-type]  # made at run time
     if annotation is int:
         if "gt" not in bounds:
             bounds.setdefault("ge", SMALLEST_INTEGER)
@@ -111,7 +113,7 @@ def prepared(
     base = AwareDatetime if annotation is datetime else annotation
     if not bounds and not validators:
         return base
-    return Annotated[(base, Field(**bounds), *validators)]  # type: ignore[return-value]  # made at run time from the declaration
+    return Annotated[(base, Field(**bounds), *validators)]
 
 
 def _is_document(annotation: Any) -> bool:

@@ -4,7 +4,7 @@ Three answers: yes, no, and maybe, for what a single record cannot decide: a con
 that was not read. Kleene's logic carries maybe through and, or and not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -78,7 +78,7 @@ def _holds(operator: str, value: Any, operand: Any) -> bool:
     return bool(_TESTS[operator](value, operand))
 
 
-_TESTS = {
+_TESTS: dict[str, Callable[[Any, Any], object]] = {
     "eq": lambda value, operand: value == operand,
     "in": lambda value, operand: value in operand,
     "gt": lambda value, operand: value > operand,

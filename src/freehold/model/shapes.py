@@ -8,13 +8,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 
 from freehold.errors import Issue, ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
-from freehold.model.entity import Entity
+from freehold.model.entity import EntityMeta
 from freehold.model.filters import And, Filter, parse_filter
 from freehold.model.pages import Include, Sort, parse_limit, parse_order
 from freehold.model.registry import Registry, Relation, suggestion
@@ -53,9 +53,9 @@ class Included:
         return f"{self.relation.name}_count" if self.count else self.relation.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shape:
-    """What one level of a read brings.
+    """What one level of a read brings. The shape of a plain read is one object, for which statements are kept.
 
     Args:
         entity: of the records.
@@ -141,7 +141,7 @@ class Shapes:
         if not relations:
             return shape.entity.cls
         namespace = {"__annotations__": relations, "__module__": shape.entity.cls.__module__, "__shape__": True}
-        return type(shape.entity.cls)(shape.entity.name, (shape.entity.cls,), namespace)
+        return cast("type[BaseModel]", EntityMeta(shape.entity.name, (shape.entity.cls,), namespace))
 
     def _annotation(self, item: Included) -> Any:
         if item.count:

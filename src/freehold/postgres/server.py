@@ -92,7 +92,7 @@ class EmbeddedServer:
         cls,
         path: Path | str,
         *,
-        timeout: float = _TIMEOUT,  # noqa: ASYNC109 - asyncio.timeout cannot end the thread, nor say what it waited for
+        timeout: float = _TIMEOUT,
     ) -> "EmbeddedServer":
         """Join the server in this folder; start it if it does not run, and make its cluster if there is none.
 
@@ -128,6 +128,8 @@ class EmbeddedServer:
                 directory = cluster.find(deadline)
                 if directory is None:
                     cluster, directory = _start(folder, cluster, deadline)
+                else:
+                    folder.log().close()  # a server that never stops has its log shortened by those who join
                 return cls(folder, cluster, directory, folder.enter())
         except OSError as error:
             raise _explained(error, path) from error

@@ -4,6 +4,8 @@ See `freehold.model.filters` for what they mean. A condition may come out null w
 as `is not true`, so nulls never turn into matches.
 """
 
+from typing import cast
+
 from freehold.model.description import EntityDescription
 from freehold.model.filters import And, Compare, Filter, Not, Or, Target
 from freehold.model.registry import Relation
@@ -70,9 +72,9 @@ def _compare(target: Target, operator: str, value: object, alias: str, arguments
         opposite = _compare(target, "eq" if operator == "ne" else "in", value, alias, arguments)
         return f"({opposite}) is not true"
     if operator == "in":
-        return f"{column} = any ({arguments.add(list(value), f'{kind.sql}[]')})"  # type: ignore[call-overload]  # the parser made it a list
+        return f"{column} = any ({arguments.add(value, f'{kind.sql}[]')})"
     if operator == "between":
-        low, high = value  # type: ignore[misc]  # the parser made it two values
+        low, high = cast("list[object]", value)
         return f"{column} between {arguments.add(low, sql_type)} and {arguments.add(high, sql_type)}"
     if operator == "contains":
         if kind.many:

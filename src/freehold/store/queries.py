@@ -153,7 +153,9 @@ async def query(
         )
     text, arguments = _bound(statement, values)
     function = messenger.store.schemas.own("read")
-    row = await messenger.call(f"select {function}($1, $2, $3, $4::jsonb, $5) as rows", [text, arguments, limit + 1])  # noqa: S608  # a quoted name
+    row = await messenger.call(
+        f"select {function}($1, $2, $3, $4::jsonb, $5) as rows", [text, arguments, limit + 1]
+    )  # a quoted name
     rows = row["rows"]
     try:
         found: list[Any] = from_json(rows) if model is None else TypeAdapter(list[model]).validate_json(rows)  # type: ignore[valid-type]  # the caller's class
@@ -173,7 +175,7 @@ async def explain(messenger: Messenger, statement: Any, values: Mapping[str, Any
     """PostgreSQL's plan of a hand-written query, as it prints it in JSON."""
     text, arguments = _bound(statement, values)
     function = messenger.store.schemas.own("explain")
-    row = await messenger.call(f"select {function}($1, $2, $3, $4::jsonb) as plan", [text, arguments])  # noqa: S608  # a quoted name
+    row = await messenger.call(f"select {function}($1, $2, $3, $4::jsonb) as plan", [text, arguments])  # a quoted name
     plan: Mapping[str, Any] = from_json(row["plan"])[0]
     return plan
 
