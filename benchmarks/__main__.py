@@ -49,9 +49,9 @@ async def main(only: Sequence[str], plan: Plan) -> None:
             if only and benchmark.name not in only:
                 continue
             settings = []
-            async for measured in run(benchmark, here, plan):
-                report.print_setting(console, benchmark, measured)
-                settings.append(measured)
+            async for setting in run(benchmark, here, plan):
+                report.print_setting(console, benchmark, setting)
+                settings.append(setting)
             written += report.write(benchmark, settings, around)
         if not only or log_trigger.NAME in only:
             costs = await log_trigger.measure(here, plan)

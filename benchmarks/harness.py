@@ -18,12 +18,15 @@ from random import Random
 from time import perf_counter, process_time
 from typing import Generic, TypeVar
 
-from benchmarks.world import World
+from benchmarks.world import World, round_trips
 from freehold.postgres.server import ServerAddress
 
 Argument = TypeVar("Argument")
 Answer = TypeVar("Answer")
 Call = Callable[[Argument], Awaitable[Answer]]
+
+PINGS = 40
+"""Messages that are timed before each round."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ class Plan:
         seed: of the order within rounds.
     """
 
-    rounds: int = 7
-    seconds: float = 0.4
+    rounds: int = 11
+    seconds: float = 0.25
     warm_up: float = 0.3
     workers: Sequence[int] = (1, 8)
     paths: Sequence[str] = ("socket", "proxy")
@@ -155,11 +158,29 @@ class Measured:
         return statistics.median(a.rate / b.rate for a, b in zip(self.turns, other.turns, strict=True))
 
 
+@dataclass(frozen=True)
+class Setting:
+    """All contenders on one path with a number of workers.
+
+    Args:
+        path: name of the address.
+        workers: how many at a time.
+        message: microseconds of `select 1` on one connection while nothing else runs, median of the rounds: what a
+            single message costs here and now. Machines differ in it by more than contenders do.
+        measured: the contenders, Freehold first.
+    """
+
+    path: str
+    workers: int
+    message: float
+    measured: Sequence[Measured]
+
+
 class DifferentAnswerError(AssertionError):
     """Two contenders do not do the same work."""
 
 
-async def run(benchmark: Benchmark[Argument, Answer], world: World, plan: Plan) -> AsyncIterator[list[Measured]]:
+async def run(benchmark: Benchmark[Argument, Answer], world: World, plan: Plan) -> AsyncIterator[Setting]:
     """Measure a benchmark, setting by setting.
 
     Raises:
@@ -180,12 +201,13 @@ async def _setting(
     workers: int,
     random: Random,
     weigh: bool,
-) -> list[Measured]:
+) -> Setting:
+    address = world.addresses[path]
     measured = [Measured(each.name, each.label, path, workers) for each in benchmark.contenders]
     arguments = [benchmark.arguments(world, worker, workers) for worker in range(workers)]
     async with AsyncExitStack() as stack:
         opened = [
-            await stack.enter_async_context(contender.workers(world, world.addresses[path], workers))
+            await stack.enter_async_context(contender.workers(world, address, workers))
             for contender in benchmark.contenders
         ]
         await _compare(benchmark, opened, arguments[0])
@@ -194,11 +216,13 @@ async def _setting(
                 result.memory = await _memory(benchmark, calls[0], arguments[0])
             await _turn(benchmark, calls, arguments, plan.warm_up)
         order = list(range(len(opened)))
+        messages = []
         for _ in range(plan.rounds):
+            messages.append((await round_trips([address], count=PINGS))[0].p50)
             random.shuffle(order)
             for index in order:
                 measured[index].turns.append(await _turn(benchmark, opened[index], arguments, plan.seconds))
-    return measured
+    return Setting(path, workers, statistics.median(messages), measured)
 
 
 async def _compare(

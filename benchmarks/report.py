@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import log_trigger
-from benchmarks.harness import Benchmark, Measured, Plan, Target
+from benchmarks.harness import Benchmark, Measured, Plan, Setting, Target
 from benchmarks.world import World
 
 mpl.use("svg")
@@ -58,10 +58,13 @@ def target_of(benchmark: Benchmark[Any, Any], measured: Measured) -> Target | No
     return None
 
 
-def print_setting(console: Console, benchmark: Benchmark[Any, Any], measured: Sequence[Measured]) -> None:
-    ours = measured[0]
-    connections = "1 connection" if ours.workers == 1 else f"{ours.workers} connections"
-    table = Table(title=f"{benchmark.title}: {ours.path}, {connections}", title_justify="left")
+def print_setting(console: Console, benchmark: Benchmark[Any, Any], setting: Setting) -> None:
+    ours = setting.measured[0]
+    connections = "1 connection" if setting.workers == 1 else f"{setting.workers} connections"
+    table = Table(
+        title=f"{benchmark.title}: {setting.path}, {connections} (select 1: {setting.message:.0f} us)",
+        title_justify="left",
+    )
     table.add_column("contender")
     for heading in ("calls/s", "rounds", "p50 us", "p95 us", "Python us/call"):
         table.add_column(heading, justify="right")
@@ -71,7 +74,7 @@ def print_setting(console: Console, benchmark: Benchmark[Any, Any], measured: Se
         table.add_column("peak bytes", justify="right")
     table.add_column("Freehold is", justify="right")
     table.add_column("target")
-    for each in measured:
+    for each in setting.measured:
         cells = [
             each.label,
             f"{each.rate:,.0f}",
@@ -88,21 +91,21 @@ def print_setting(console: Console, benchmark: Benchmark[Any, Any], measured: Se
     console.print(table)
 
 
-def write(
-    benchmark: Benchmark[Any, Any], settings: Sequence[Sequence[Measured]], around: Mapping[str, object]
-) -> Sequence[Path]:
+def write(benchmark: Benchmark[Any, Any], settings: Sequence[Setting], around: Mapping[str, object]) -> Sequence[Path]:
     """Write `results/<name>.json` and `.svg`."""
-    rows = [_row(benchmark, measured[0], each) for measured in settings for each in measured]
+    rows = [_row(benchmark, setting, each) for setting in settings for each in setting.measured]
     return _write(
         benchmark.name, {"name": benchmark.name, "title": benchmark.title, **around, "results": rows}
     ), _chart(benchmark, settings)
 
 
-def _row(benchmark: Benchmark[Any, Any], ours: Measured, each: Measured) -> dict[str, object]:
+def _row(benchmark: Benchmark[Any, Any], setting: Setting, each: Measured) -> dict[str, object]:
+    ours = setting.measured[0]
     slowest, fastest = each.rates
     row: dict[str, object] = {
         "path": each.path,
         "connections": each.workers,
+        "select_1_microseconds": round(setting.message, 1),
         "contender": each.contender,
         "label": each.label,
         "calls_per_second": round(each.rate, 1),
@@ -132,22 +135,23 @@ def _write(name: str, content: Mapping[str, object]) -> Path:
     return path
 
 
-def _chart(benchmark: Benchmark[Any, Any], settings: Sequence[Sequence[Measured]]) -> Path:
+def _chart(benchmark: Benchmark[Any, Any], settings: Sequence[Setting]) -> Path:
     """A panel per setting; a bar per contender, as long as its calls per second."""
     columns = min(2, len(settings))
     lines = -(-len(settings) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(6.2 * columns, 0.7 + 2.4 * lines), squeeze=False)
     for axis in axes.flat[len(settings) :]:
         axis.set_visible(False)
-    for axis, measured in zip(axes.flat, settings, strict=False):
-        shown = list(reversed(measured))
+    for axis, setting in zip(axes.flat, settings, strict=False):
+        ours = setting.measured[0]
+        shown = list(reversed(setting.measured))
         bars = axis.barh(
             [each.label for each in shown],
             [each.rate for each in shown],
-            color=[OURS if each is measured[0] else PEER for each in shown],
+            color=[OURS if each is ours else PEER for each in shown],
         )
         axis.bar_label(bars, [f"{each.rate:,.0f}" for each in shown], padding=3, fontsize=8)
-        axis.set_title(f"{measured[0].path}, {measured[0].workers} at a time", fontsize=9, loc="left")
+        axis.set_title(f"{setting.path}, {setting.workers} at a time", fontsize=9, loc="left")
         axis.margins(x=0.15)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)

@@ -114,9 +114,9 @@ async def world(folder: Path) -> AsyncIterator[World]:
             await _load(socket, number, context)
         await _settle(administrator)
         customers = await _customers(socket, contexts[0])
-        async with _proxy(socket) as (proxy, round_trips):
+        async with _proxy(socket) as (proxy, measured):
             addresses = {"socket": socket, "proxy": proxy}
-            yield World(addresses, administrator, round_trips, contexts, customers, await _machine(socket))
+            yield World(addresses, administrator, measured, contexts, customers, await _machine(socket))
 
 
 async def _member(database: Database, number: int) -> Context:
@@ -178,10 +178,10 @@ async def _proxy(address: ServerAddress) -> AsyncIterator[tuple[ServerAddress, d
         delay = ROUND_TRIP / 2
         for _ in range(TUNINGS):
             async with _proxy_process(address, front, delay):
-                near, far = await _round_trips(address, front)
+                near, far = await round_trips([address, front])
             delay = max(0.0, delay - (far.p50 - near.p50 - ROUND_TRIP) / 2)
         async with _proxy_process(address, front, delay):
-            near, far = await _round_trips(address, front)
+            near, far = await round_trips([address, front])
             yield front, {"socket": near, "proxy": far}
 
 
@@ -208,12 +208,12 @@ def _socket(address: ServerAddress) -> str:
     return f"{address.host}/.s.PGSQL.{address.port}"
 
 
-async def _round_trips(*addresses: ServerAddress) -> list[RoundTrip]:
+async def round_trips(addresses: Sequence[ServerAddress], count: int = PINGS) -> list[RoundTrip]:
     """Time `select 1` on one connection to each address, in turns of ten, so that the machine's moods meet all."""
     connections = [await asyncpg.connect(**address.as_arguments()) for address in addresses]
     times: list[list[float]] = [[] for _ in addresses]
     try:
-        for _ in range(PINGS // 10):
+        for _ in range(count // 10):
             for connection, taken in zip(connections, times, strict=True):
                 await connection.fetchval("select 1")
                 for _ in range(10):
