@@ -73,7 +73,6 @@ create table if not exists {engine}.log (
     reason text
 ) partition by range (at);
 
-create index if not exists log_feed_idx on {engine}.log (xid, position);
 create index if not exists log_record_idx on {engine}.log (organization_id, entity, record_id, position);
 
 alter table {engine}.log enable row level security;

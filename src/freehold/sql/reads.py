@@ -98,8 +98,8 @@ def list_statement(
 ) -> Statement:
     """One page.
 
-    Columns: `rows` (a JSON array), `first` and `last` (the order fields of the end rows, JSON arrays as text), `more`
-    (whether rows lie beyond the limit) and `total`.
+    Columns: `rows` (a JSON array), `ends` (the order fields of the first row and, where the page is full, of the last one:
+    a JSON array of arrays), `more` (whether rows lie beyond the limit) and `total`.
 
     Args:
         shape: what each row brings.
@@ -118,15 +118,14 @@ def list_statement(
         where += f" and ({_beyond(ways, start, arguments)})"
     ranked = f"select t.*, row_number() over () as _n from (select t.* {where} order by {_order(ways, 't')} limit {limit + 1}) as t"
     keys = ", ".join(sort.field.kind.as_json(f"t.{quoted(sort.field.name)}") for sort in ways)
-    ends = f"case when t._n in (1, {limit}) then json_build_array({keys})::text end"
+    ends = f"case when t._n in (1, {limit}) then json_build_array({keys}) end"
     counted = (
         f"(select count(*) {_matching(entity, filter_, arguments, schemas, deleted)})" if total else "null::bigint"
     )
     direction = " order by p._n desc" if backward else ""
     body = (
         f"select coalesce(json_agg(p._j{direction}) filter (where p._n <= {limit}), '[]') as rows, "
-        f"max(p._k) filter (where p._n = 1) as first, "
-        f"max(p._k) filter (where p._n = {limit}) as last, coalesce(max(p._n) > {limit}, false) as more, {counted} as total "
+        f"json_agg(p._k) filter (where p._k is not null) as ends, count(*) > {limit} as more, {counted} as total "
         f"from (select {row_json(shape, 't', arguments, schemas)} as _j, {ends} as _k, t._n from ({ranked}) as t) as p"
     )
     return Statement(in_context(schemas, body), tuple(arguments.values))

@@ -2,7 +2,8 @@
 
 Concurrent `get`s of one tick of the event loop become one message. The first of them leads: it lets the loop run once,
 so that the others can join, and then asks for all. The others wait for its answer. A leader that is cancelled tells
-them to ask anew, and one of them leads; so nobody is cancelled by somebody else's cancellation.
+them to ask anew, and one of them leads; so nobody is cancelled by somebody else's cancellation. A get that no other task
+can join, because none is ready to run, asks at once.
 """
 
 import asyncio
@@ -10,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
+from freehold.engine.functions import get_call
 from freehold.errors import FreeholdError, NotFoundError, ValidationError
+from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
 from freehold.model.filters import parse_filter
 from freehold.model.pages import OrderBy, Page, binding, parse_limit, parse_order
@@ -48,6 +51,14 @@ class _Batch:
             self.answer.set_exception(error)
 
 
+def _others_are_ready() -> bool:
+    """Whether other tasks run before the loop waits again. Where nobody can join, waiting a turn is a fifth of the call."""
+    ready = getattr(
+        asyncio.get_running_loop(), "_ready", None
+    )  # asyncio's own loop has it; others are taken to be busy
+    return ready is None or len(ready) > 0
+
+
 class Reader:
     """The reads of one session."""
 
@@ -61,6 +72,11 @@ class Reader:
         entity = self._store.registry[cls]
         id = checked_id(id, entity.name)
         key = (entity.name, private, deleted)
+        if not self._batches and not _others_are_ready():
+            record = await self._alone(cls, entity, id, private=private, deleted=deleted)
+            if record is None:
+                raise NotFoundError(entity.name, id)
+            return record
         while True:
             batch = self._batches.get(key)
             if batch is None or len(batch.ids) >= MAXIMUM_IDS:
@@ -75,6 +91,15 @@ class Reader:
         if record is None:
             raise NotFoundError(entity.name, id)
         return record  # type: ignore[no-any-return]  # parsed as cls
+
+    async def _alone(
+        self, cls: type[EntityT], entity: EntityDescription, id: UUID, *, private: bool, deleted: bool
+    ) -> EntityT | None:
+        if private or deleted:
+            found = await self.get_many(cls, [id], private=private, deleted=deleted)
+            return found[0] if found else None
+        row = await self._messenger.call(get_call(entity, self._store.schemas), (id,))
+        return None if row["record"] is None else cls.model_validate_json(row["record"])
 
     async def _lead(self, cls: type[Entity], key: tuple[str, bool, bool], id: UUID) -> Mapping[UUID, Any]:
         batch = self._batches[key] = _Batch(id)
@@ -171,14 +196,10 @@ class Reader:
             records,
             json=row["rows"] if as_json else None,
             total=row["total"],
-            ends=_ends(row, backward=backward, continued=cursor is not None),
+            ends=row["ends"],
+            near=cursor is not None,
+            far=row["more"],
+            backward=backward,
             signer=self._store.signer,
             binding=bound,
         )
-
-
-def _ends(row: Mapping[str, Any], *, backward: bool, continued: bool) -> tuple[str | None, str | None]:
-    """Where the pages before and after go on: the near end where the page was continued from there, the far end if there is more."""
-    near = row["first"] if continued else None
-    far = row["last"] if row["more"] else None
-    return (far, near) if backward else (near, far)
