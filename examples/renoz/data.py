@@ -114,7 +114,7 @@ class _Maker:
             }
         )
         for warehouse in self.profile.warehouses:
-            on_hand = self.chance.randint(0, 120)
+            on_hand = self.chance.randint(0, self.chance.choice((6, 40, 120)))
             self.data.inventory.append(
                 {
                     "product": sku,
@@ -137,7 +137,7 @@ class _Maker:
     def customer(self, number: str, name: str) -> Row:
         chance = self.chance
         status = self.pick(prospect=4, active=12, inactive=3, blocked=1)
-        before = self.data.customers
+        heads = [row for row in self.data.customers if row["parent"] is None]  # groups have two levels
         new = status != "blocked" and chance.random() < 0.06
         return {
             "number": number,
@@ -150,7 +150,7 @@ class _Maker:
             "segment": self.pick(installer=6, retailer=3, developer=2, public=1),
             "size": self.pick(micro=3, small=5, medium=3, large=1),
             "account_manager": chance.choice(self.profile.managers),
-            "parent": chance.choice(before)["number"] if before and chance.random() < 0.08 else None,
+            "parent": chance.choice(heads)["number"] if heads and chance.random() < 0.08 else None,
             "customer_since": self.day(MONTH_START, TODAY) if new else self.day(date(2021, 1, 1), date(2026, 5, 31)),
             "credit_limit": Decimal(0) if status == "blocked" else Decimal(chance.randint(2, 120) * 500),
             "discount_percent": Decimal(chance.choice((0, 0, 0, "2.50", 5, "7.50", 10))),
@@ -222,7 +222,7 @@ class _Maker:
             tax = _cents(subtotal * self.profile.tax_percent / 100)
             status = self.order_status((TODAY - placed).days)
             due = placed + timedelta(days=customer["settings"]["invoicing"]["terms_days"])
-            paid = status == "delivered" and self.chance.random() < 0.8
+            paid = status == "delivered" and self.chance.random() < 0.94
             self.data.lines.extend(lines)
             self.data.orders.append(
                 {
