@@ -29,9 +29,9 @@ BASE_FIELDS = (
 MAXIMUM_IDENTIFIER = 63
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FieldDescription:
-    """One column of an entity.
+    """One column of an entity. There is one object for each; it equals itself alone.
 
     Args:
         name: of the field and of its column.
@@ -69,9 +69,9 @@ class FieldDescription:
         return self.kind.sql_type
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EntityDescription:
-    """An entity as declared.
+    """An entity as declared. There is one object for each; it equals itself alone.
 
     Args:
         name: the class's name.

@@ -96,7 +96,8 @@ def prepared(
         bounds.setdefault("max_length", length)
     if get_origin(annotation) is list:
         (item,) = get_args(annotation)
-        return Annotated[list[prepared(item, digits=digits, places=places)], Field(**bounds)]
+        items = prepared(item, digits=digits, places=places)
+        return Annotated[list[items], Field(**bounds)]  # type: ignore[valid-type]  # made at run time
     if annotation is int:
         if "gt" not in bounds:
             bounds.setdefault("ge", SMALLEST_INTEGER)
@@ -112,7 +113,7 @@ def prepared(
     base = AwareDatetime if annotation is datetime else annotation
     if not bounds and not validators:
         return base
-    return Annotated[(base, Field(**bounds), *validators)]  # type: ignore[return-value]  # made at run time from the declaration
+    return Annotated[(base, Field(**bounds), *validators)]
 
 
 def _is_document(annotation: Any) -> bool:

@@ -53,9 +53,9 @@ class Included:
         return f"{self.relation.name}_count" if self.count else self.relation.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shape:
-    """What one level of a read brings.
+    """What one level of a read brings. The shape of a plain read is one object, for which statements are kept.
 
     Args:
         entity: of the records.

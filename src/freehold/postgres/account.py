@@ -6,6 +6,7 @@ docs/decisions/embedded-server.md. Programs are run and signals sent *as* that a
 module decides what a server that has been broken into can reach.
 """
 
+import errno
 import os
 import shutil
 import subprocess
@@ -96,9 +97,12 @@ class Account:
                     extra_groups=[] if self.demoted else None,
                 )
             )
-        except subprocess.SubprocessError as error:
+        except OSError as error:
+            # What cannot be run is EACCES or ENOENT; these two are the kernel's answers to becoming another user.
+            if not self.demoted or error.errno not in (errno.EPERM, errno.EINVAL):
+                raise
             raise ServerError(
-                f"this process is root but may not become {named(self.uid)}: {error}",
+                f"this process is root but may not become {named(self.uid)}: {error.strerror}",
                 hint="run it as a normal user, or give its container the usual range of users",
             ) from error
 

@@ -23,7 +23,7 @@ from typing import IO
 from freehold.errors import ServerError
 from freehold.postgres.account import Account, Finished
 from freehold.postgres.binaries import VARIABLE, Binaries
-from freehold.postgres.postmaster import PORT, Postmaster, is_listening
+from freehold.postgres.postmaster import PORT, Postmaster, is_answering, is_listening
 
 __all__ = ["SUPERUSER", "Cluster"]
 
@@ -181,8 +181,9 @@ class Cluster:
     def _own(self, folder: Path) -> None:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
+        if (found := folder.lstat()).st_uid == os.geteuid():  # made just now, or by a start that was killed here
             self.account.adopt(folder)
-        found = folder.lstat()
+            found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != self.account.uid or found.st_mode & 0o077:
             raise ServerError(
                 f"{folder} is to hold the server's socket, but others can enter it, or it is not the server's",
@@ -199,10 +200,9 @@ class Cluster:
             # The recorded folder is only believed of a server on this very data: a copied folder names its original's.
             recorded = postmaster.directory if postmaster.data == self.data else None
             directory = recorded or self._socket
-            listening = is_listening(directory)
-            if listening and postmaster.ready:
+            if postmaster.ready and is_answering(directory):
                 return directory
-            if not listening and not postmaster.serves(self.data):
+            if not is_listening(directory) and not postmaster.serves(self.data):
                 return None
             if time.monotonic() > deadline:
                 raise ServerError(

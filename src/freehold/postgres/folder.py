@@ -50,8 +50,9 @@ class Folder:
         self.path = Path(path).expanduser().resolve()
         if "\n" in str(self.path):
             raise ServerError(f"the path {str(self.path)!r} contains a line break", hint="choose another folder")
-        if self.path.exists() and not self.path.is_dir():
-            raise ServerError(f"{self.path} is a file, and the server needs a folder", hint="choose another path")
+        present = next(part for part in (self.path, *self.path.parents) if part.exists())
+        if not present.is_dir():
+            raise ServerError(f"{present} is a file, and the server needs a folder", hint="choose another path")
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # As root, the server's account must be able to pass through; what is secret inside is closed in itself.
@@ -105,16 +106,8 @@ class Folder:
             with self._open("secrets/.lock") as guard:
                 fcntl.flock(guard, fcntl.LOCK_EX)
                 if not self.has_secret(name):
-                    # Written aside and renamed: a reader sees the whole password or none.
-                    with self._open("secrets/.draft") as draft:
-                        draft.truncate(0)
-                        draft.write(secrets.token_urlsafe(24).encode())
-                        draft.flush()
-                        os.fsync(draft.fileno())
-                    (folder / ".draft").rename(folder / name)
-        with self._open(f"secrets/{name}") as file:
-            file.seek(0)
-            return file.read().decode()
+                    self._write(f"secrets/{name}", secrets.token_urlsafe(24))
+        return self._read(f"secrets/{name}")
 
     def has_secret(self, name: str) -> bool:
         """Whether the password of this name has been made."""
@@ -147,9 +140,7 @@ class Folder:
         """
         if not (self.path / "location").exists():
             return self.path
-        with self._open("location") as file:
-            file.seek(0)
-            owner, home = file.read().decode().splitlines()
+        owner, home = self._read("location").splitlines()
         remedy = f"or delete {self.path / 'location'} to begin with an empty database"
         if owner != str(self.path):
             raise ServerError(
@@ -175,9 +166,24 @@ class Folder:
         home = room(account) / digest
         if not make_folder(home, 0o711):
             raise ServerError(f"{home} is not ours", hint="remove it, or choose another folder for the server")
-        with self._open("location") as file:
-            file.write(f"{self.path}\n{home}\n".encode())
+        self._write("location", f"{self.path}\n{home}\n")
         return home
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def _read(self, name: str) -> str:
+        with self._open(name) as file:
+            file.seek(0)
+            return os.fsdecode(file.read())
+
+    def _write(self, name: str, text: str) -> None:
+        # Written aside and renamed: a reader sees the whole text or none, also after a crash.
+        with self._open(f"{name}.draft") as draft:
+            draft.truncate(0)
+            draft.write(os.fsencode(text))
+            draft.flush()
+            os.fsync(draft.fileno())
+        (self.path / f"{name}.draft").rename(self.path / name)
 
     def _open(self, name: str) -> IO[bytes]:
         """Open a file of ours, never through a link and never another user's.

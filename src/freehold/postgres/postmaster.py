@@ -6,14 +6,19 @@ number belongs to another program by now; and in a copied folder it speaks of an
 
 import os
 import socket
+import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PORT", "Postmaster", "is_listening"]
+__all__ = ["PORT", "Postmaster", "is_answering", "is_listening"]
 
 PORT = 5432
 """It only makes the name of the socket, which is alone in its folder."""
+
+_ANSWER = 1.0
+# Length and code; "Message Formats" in PostgreSQL's manual, chapter "Frontend/Backend Protocol".
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,22 @@ def is_listening(directory: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def is_answering(directory: Path) -> bool:
+    """Whether a PostgreSQL server answers on its socket in this folder.
+
+    A connection alone does not tell: for a moment the kernel accepts them for a server that has been killed. So it is
+    asked whether it speaks TLS, which any server answers with one letter before it looks at who is asking.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(_ANSWER)
+        try:
+            client.connect(str(directory / f".s.PGSQL.{PORT}"))
+            client.sendall(_SSL_REQUEST)
+            return client.recv(1) in (b"N", b"S")
+        except OSError:
+            return False
 
 
 def _has_argument(pid: int, argument: bytes) -> bool:

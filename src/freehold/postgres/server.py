@@ -128,6 +128,8 @@ class EmbeddedServer:
                 directory = cluster.find(deadline)
                 if directory is None:
                     cluster, directory = _start(folder, cluster, deadline)
+                else:
+                    folder.log().close()  # a server that never stops has its log shortened by those who join
                 return cls(folder, cluster, directory, folder.enter())
         except OSError as error:
             raise _explained(error, path) from error

@@ -1,10 +1,11 @@
 """The statements of reads. Each is one statement, whatever it includes, and brings JSON that PostgreSQL made."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from freehold.model.description import EntityDescription
+from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.filters import Filter
 from freehold.model.pages import Sort
 from freehold.model.shapes import Included, Shape
@@ -17,11 +18,17 @@ __all__ = ["count_statement", "exists_statement", "get_statement", "list_stateme
 
 def row_json(shape: Shape, alias: str, arguments: Arguments, schemas: Schemas) -> str:
     """The expression for a row as a JSON object of the shape."""
-    columns = [
-        f"{field.kind.as_json(f'{alias}.{quoted(field.name)}')} as {quoted(field.name)}" for field in shape.fields
-    ]
-    columns += [f"{_included(item, alias, arguments, schemas)} as {quoted(item.name)}" for item in shape.included]
-    return f"(select row_to_json(_x) from (select {', '.join(columns)}) as _x)"
+    columns = _columns(shape.fields, alias)
+    for item in shape.included:
+        columns += f", {_included(item, alias, arguments, schemas)} as {quoted(item.name)}"
+    return f"(select row_to_json(_x) from (select {columns}) as _x)"
+
+
+@lru_cache(maxsize=4096)
+def _columns(fields: tuple[FieldDescription, ...], alias: str) -> str:
+    return ", ".join(
+        f"{field.kind.as_json(f'{alias}.{quoted(field.name)}')} as {quoted(field.name)}" for field in fields
+    )
 
 
 def _included(item: Included, outer: str, arguments: Arguments, schemas: Schemas) -> str:
@@ -43,17 +50,20 @@ def _included(item: Included, outer: str, arguments: Arguments, schemas: Schemas
 
 def get_statement(shape: Shape, ids: Sequence[UUID], schemas: Schemas, *, deleted: bool = False) -> Statement:
     """Some records by id, as one JSON array in column `rows` (null when there is none)."""
-    arguments = Arguments()
-    table = schemas.table(shape.entity.table)
+    if len(ids) == 1:
+        return Statement(_get_text(shape, schemas, deleted, single=True), (ids[0],))
+    return Statement(_get_text(shape, schemas, deleted, single=False), (list(ids),))
+
+
+@lru_cache(maxsize=4096)
+def _get_text(shape: Shape, schemas: Schemas, deleted: bool, *, single: bool) -> str:
     # One id has a text of its own: `= any` is planned anew for each call, because a short array looks cheaper than the average.
-    found = (
-        f"t.id = {arguments.add(ids[0], 'uuid')}"
-        if len(ids) == 1
-        else f"t.id = any ({arguments.add(list(ids), 'uuid[]')})"
+    found = "t.id = $3::uuid" if single else "t.id = any ($3::uuid[])"
+    row = row_json(shape, "t", Arguments(), schemas)
+    where = f"{visible(shape.entity, 't', deleted=deleted)} and {found}"
+    return in_context(
+        schemas, f"select json_agg({row}) as rows from {schemas.table(shape.entity.table)} as t where {where}"
     )
-    row = row_json(shape, "t", arguments, schemas)
-    body = f"select json_agg({row}) as rows from {table} as t where {visible(shape.entity, 't', deleted=deleted)} and {found}"
-    return Statement(in_context(schemas, body), tuple(arguments.values))
 
 
 def count_statement(
