@@ -39,7 +39,7 @@ class Outcome:
     @property
     def title(self) -> str:
         """What was tried, in words."""
-        return inspect.getdoc(self.attempt) or ""
+        return (inspect.getdoc(self.attempt) or "").rstrip(".")
 
 
 async def crossing_tenants(harbour: Session, aurora: Session, first_page: Page[Customer]) -> tuple[list[Outcome], bool]:
@@ -120,8 +120,12 @@ async def break_out(harbour: Session, _foreign: Customer, _cursor: str | None) -
 
 async def write_by_sql(harbour: Session, foreign: Customer, _cursor: str | None) -> Any:
     """Hand-written SQL that writes."""
-    purge = "select outcome from freehold.customers_purge(:organization, '{}', :id, 1)"
-    return await harbour.sql(None, purge, organization=foreign.organization_id, id=foreign.id)
+    return await harbour.sql(
+        None,
+        "select outcome from freehold.customers_purge(:organization, '{}', :id, 1)",
+        organization=foreign.organization_id,
+        id=foreign.id,
+    )
 
 
 ATTEMPTS: tuple[Attempt, ...] = (

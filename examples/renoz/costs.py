@@ -15,7 +15,7 @@ from freehold import Page, Session
 __all__ = ["MEASURED", "Cost", "what_calls_cost"]
 
 Measured = Callable[[Session, Customer], Awaitable[Any]]  # Any: the answers are not looked at
-ROUNDS = 100
+ROUNDS = 60
 TOGETHER = 8
 
 

@@ -274,7 +274,7 @@ def expect_attempts(data: Dataset) -> Facts:
         "nothing",
         "ForbiddenError FH300",
     ]
-    titles = [attempt.__doc__ for attempt in ATTEMPTS]
+    titles = [(attempt.__doc__ or "").rstrip(".") for attempt in ATTEMPTS]
     rows = [{"title": title, "came_back": answer} for title, answer in zip(titles, came_back, strict=True)]
     return {"attempts": rows, "untouched": True}
 

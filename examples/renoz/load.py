@@ -24,6 +24,8 @@ WORKERS = 8
 """Creations under way at once; each waits for its own commit."""
 PAGE = 1_000
 
+Advance = Callable[[int, int], None]
+"""Is told how many rows more were found, and how many more were created."""
 Ids = dict[tuple[Any, ...], UUID]
 """The ids of an entity's records by the values of their natural keys, as they are stored."""
 Known = dict[type[Entity], dict[Any, UUID]]
@@ -91,13 +93,13 @@ async def enter(database: Database, profile: Profile) -> Context:
     return await system.context(organization=profile.slug, user=profile.user_email, user_agent="renoz/1")
 
 
-async def load(session: Session, data: Dataset, advance: Callable[[int], None] = lambda _: None) -> int:
+async def load(session: Session, data: Dataset, advance: Advance = lambda there, created: None) -> int:
     """Creates the rows that are not there.
 
     Args:
         session: of the organization.
         data: its rows.
-        advance: is told how many rows more are done.
+        advance: is told how many rows more were found, and how many more were created.
 
     Returns:
         How many were created.
@@ -108,12 +110,15 @@ async def load(session: Session, data: Dataset, advance: Callable[[int], None] =
         rows = [(_name(stage, row), _resolved(row, known)) for row in stage.rows(data)]
         there = await _read_keys(session, stage)
         missing = [values for _, values in rows if stage.stored_key(values) not in there]
-        advance(len(rows) - len(missing))
-        made, collided = await _create_all(session, stage, missing, advance)
+        advance(len(rows) - len(missing), 0)
+        made, collisions = await _create_all(session, stage, missing, advance)
         created += len(made)
         there |= made
-        if collided:  # another load was faster
+        if collisions:
             there |= await _read_keys(session, stage)
+            for key, error in collisions.items():
+                if key not in there:  # it was no other load that was faster
+                    raise error
         if stage.entity in known:
             known[stage.entity] |= {name: there[stage.stored_key(values)] for name, values in rows}
     return created
@@ -147,21 +152,23 @@ async def _read_keys(session: Session, stage: Stage) -> Ids:
 
 
 async def _create_all(
-    session: Session, stage: Stage, rows: Sequence[Row], advance: Callable[[int], None]
-) -> tuple[Ids, int]:
-    """Creates rows, several at a time. Returns the new ids, and how many rows somebody else had created meanwhile."""
+    session: Session, stage: Stage, rows: Sequence[Row], advance: Advance
+) -> tuple[Ids, dict[tuple[Any, ...], UniqueError]]:
+    """Creates rows, several at a time. Returns the new ids, and the errors of the rows that were taken meanwhile."""
     pending = iter(rows)
     made: Ids = {}
-    collisions: list[UniqueError] = []
+    collisions: dict[tuple[Any, ...], UniqueError] = {}
 
     async def work() -> None:
         for row in pending:
             try:
                 record = await session.create(stage.entity, **row)
-                made[stage.stored_key(row)] = record.id
             except UniqueError as error:
-                collisions.append(error)
-            advance(1)
+                collisions[stage.stored_key(row)] = error
+                advance(1, 0)
+            else:
+                made[stage.stored_key(row)] = record.id
+                advance(0, 1)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -169,4 +176,4 @@ async def _create_all(
                 group.create_task(work())
     except ExceptionGroup as failures:  # the first failure cancelled the other workers
         raise failures.exceptions[0] from None
-    return made, len(collisions)
+    return made, collisions

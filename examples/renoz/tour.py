@@ -3,7 +3,7 @@
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from examples.renoz import attempts, calls, costs, expectations, facts
@@ -11,7 +11,7 @@ from examples.renoz.analytics import CUSTOMER_SUMMARY, DASHBOARD, TOP_CUSTOMERS
 from examples.renoz.data import Dataset
 from examples.renoz.facts import Facts
 from examples.renoz.source import body_of, whole_of
-from freehold import Session
+from freehold import FreeholdError, Session
 
 __all__ = ["STEPS", "Result", "Step", "World", "walk"]
 
@@ -91,23 +91,39 @@ class Result:
     facts: Facts
     milliseconds: float
     again: float | None = None
-    differences: list[str] | None = field(default=None)
+    differences: list[str] | None = None
 
 
 async def walk(world: World, *, check: bool = False) -> AsyncIterator[Result]:
-    """Takes each step and yields what came of it. Steps that write leave nothing behind."""
+    """Takes each step and yields what came of it. Steps that write leave nothing behind.
+
+    Args:
+        world: the sessions and what was loaded.
+        check: compare with what the data says. A step that fails is then a result too; otherwise its error is raised.
+    """
     await calls.remove_leftovers(world.sessions["aurora"])
     known: dict[str, Any] = dict(world.sessions)  # Any: sessions, and the answers of the calls by their names
     for step in STEPS:
-        arguments = {name: known[name] for name in inspect.signature(step.call).parameters}
-        answer, first = await _timed(step.call, arguments)
-        again = (await _timed(step.call, arguments))[1] if step.repeat else None
-        known[step.name] = answer
-        told = _named(facts.plain(step.tell(answer)), world.names)
-        found = None
+        try:
+            result = await _take(step, world, known)
+        except (FreeholdError, LookupError, AttributeError, TypeError) as error:
+            if not check:
+                raise
+            known[step.name] = None
+            yield Result(step, {"raised": str(error)}, 0.0, differences=[f"raised {type(error).__name__}: {error}"])
+            continue
         if check:
-            found = facts.differences(facts.plain(step.expect(world.data[step.tenant])), told)
-        yield Result(step, told, first, again, found)
+            expected = facts.plain(step.expect(world.data[step.tenant]))
+            result = replace(result, differences=facts.differences(expected, result.facts))
+        yield result
+
+
+async def _take(step: Step, world: World, known: dict[str, Any]) -> Result:
+    """Makes a step's call with what is known, and adds its answer to that."""
+    arguments = {name: known[name] for name in inspect.signature(step.call).parameters}
+    known[step.name], first = await _timed(step.call, arguments)
+    again = (await _timed(step.call, arguments))[1] if step.repeat else None
+    return Result(step, _named(facts.plain(step.tell(known[step.name])), world.names), first, again)
 
 
 async def _timed(call: Call, arguments: Mapping[str, Any]) -> tuple[Any, float]:
@@ -218,8 +234,8 @@ STEPS = (
         repeat=False,
     ),
     Step(
-        "Twelve ways across, none open",
-        "Ben of Harbour Supply knows the id, the version and the organization of a record of Aurora's.",
+        "Twelve attempts to cross tenants",
+        "Ben of Harbour Supply knows the id, version and organization of one of Aurora's customers, and Aurora's cursor.",
         attempts.crossing_tenants,
         facts.tell_attempts,
         expectations.expect_attempts,
