@@ -74,20 +74,23 @@ class TopCustomer(BaseModel):
 
 CUSTOMER_SUMMARY = """
 select c.number, c.name, c.status,
-    nullif(trim(p.first_name || ' ' || p.last_name), '') as primary_contact, p.email as primary_email,
-    o.lifetime_value::text as lifetime_value, o.orders, o.open_orders, o.last_order,
+    nullif(trim(p.first_name || ' ' || p.last_name), '') as primary_contact,
+    p.email as primary_email,
+    o.lifetime_value::text, o.orders, o.open_orders, o.last_order,
     a.activities, a.last_activity
 from customers c
 left join contacts p on p.customer_id = c.id and p.is_primary and p.deleted_at is null
 cross join lateral (
-    select coalesce(sum(total) filter (where status not in ('draft', 'cancelled')), 0) as lifetime_value,
-        count(*) as orders,
+    select count(*) as orders,
+        coalesce(sum(total) filter (
+            where status not in ('draft', 'cancelled')), 0) as lifetime_value,
         count(*) filter (where status in ('confirmed', 'picked', 'shipped')) as open_orders,
         max(placed_on) as last_order
     from orders where customer_id = c.id
 ) o
 cross join lateral (
-    select count(*) as activities, max(at) as last_activity from activities where customer_id = c.id
+    select count(*) as activities, max(at) as last_activity
+    from activities where customer_id = c.id
 ) a
 where c.number = :number and c.deleted_at is null
 """
@@ -95,34 +98,44 @@ where c.number = :number and c.deleted_at is null
 DASHBOARD = """
 select c.*, o.*, t.open_tasks, s.low_stock
 from (
-    select coalesce(sum(n), 0)::bigint as customers, coalesce(jsonb_object_agg(status, n), '{}') as customers_by_status,
-        coalesce(sum(new), 0)::bigint as new_this_month, coalesce(sum(alone), 0)::bigint as without_primary_contact
+    select coalesce(sum(n), 0)::bigint as customers,
+        coalesce(jsonb_object_agg(status, n), '{}') as customers_by_status,
+        coalesce(sum(new), 0)::bigint as new_this_month,
+        coalesce(sum(alone), 0)::bigint as without_primary_contact
     from (
-        select status, count(*) as n, count(*) filter (where customer_since >= :month_start) as new,
+        select status, count(*) as n,
+            count(*) filter (where customer_since >= :month_start) as new,
             count(*) filter (where not exists (
-                select from contacts p where p.customer_id = k.id and p.is_primary and p.deleted_at is null)) as alone
+                select from contacts p
+                where p.customer_id = k.id and p.is_primary and p.deleted_at is null)) as alone
         from customers k where deleted_at is null group by status
     ) by_status
 ) c
 cross join (
-    select coalesce(sum(total) filter (where status not in ('draft', 'cancelled')), 0)::text as lifetime_value,
+    select coalesce(sum(total) filter (where ordered), 0)::text as lifetime_value,
         coalesce(sum(total) filter (
-            where status not in ('draft', 'cancelled') and placed_on >= :month_start), 0)::text as ordered_this_month,
+            where ordered and placed_on >= :month_start), 0)::text as ordered_this_month,
         count(*) filter (where status in ('confirmed', 'picked', 'shipped')) as open_orders,
         coalesce(sum(total) filter (
-            where status in ('shipped', 'delivered') and paid_on is null and due_on < :today), 0)::text as overdue
-    from orders
+            where status in ('shipped', 'delivered') and paid_on is null and due_on < :today
+        ), 0)::text as overdue
+    from (select *, status not in ('draft', 'cancelled') as ordered from orders) orders
 ) o
-cross join (select count(*) as open_tasks from activities where kind = 'task' and not done) t
 cross join (
-    select count(*) as low_stock from products p where deleted_at is null and status = 'active' and reorder_level > (
-        select coalesce(sum(on_hand - reserved), 0) from inventory_items where product_id = p.id)
+    select count(*) as open_tasks from activities where kind = 'task' and not done
+) t
+cross join (
+    select count(*) as low_stock from products p
+    where deleted_at is null and status = 'active' and reorder_level > (
+        select coalesce(sum(on_hand - reserved), 0)
+        from inventory_items where product_id = p.id)
 ) s
 """
 
 TOP_CUSTOMERS = """
-select rank() over (order by lifetime_value desc) as rank, number, name, lifetime_value::text as lifetime_value,
-    round(100 * lifetime_value / sum(lifetime_value) over (), 1)::text as share_percent, orders
+select rank() over (order by lifetime_value desc) as rank, number, name, orders,
+    lifetime_value::text as lifetime_value,
+    round(100 * lifetime_value / sum(lifetime_value) over (), 1)::text as share_percent
 from (
     select c.number, c.name, sum(o.total) as lifetime_value, count(*) as orders
     from customers c join orders o on o.customer_id = c.id

@@ -70,7 +70,10 @@ async def read_it(harbour: Session, foreign: Customer, _cursor: str | None) -> C
 
 async def change_it(harbour: Session, foreign: Customer, _cursor: str | None) -> Customer:
     """Change it, with the right version."""
-    return await harbour.update((Customer, foreign.id, foreign.version), name="Ours now")
+    return await harbour.update(
+        (Customer, foreign.id, foreign.version),
+        name="Ours now",
+    )
 
 
 async def purge_it(harbour: Session, foreign: Customer, _cursor: str | None) -> Customer:
@@ -85,17 +88,29 @@ async def read_its_history(harbour: Session, foreign: Customer, _cursor: str | N
 
 async def filter_by_organization(harbour: Session, foreign: Customer, _cursor: str | None) -> Page[Customer]:
     """Filter by the other organization."""
-    return await harbour.list(Customer, where={"organization_id": foreign.organization_id})
+    return await harbour.list(
+        Customer,
+        where={"organization_id": foreign.organization_id},
+    )
 
 
 async def refer_to_it(harbour: Session, foreign: Customer, _cursor: str | None) -> Contact:
     """Refer to it from a record of one's own."""
-    return await harbour.create(Contact, customer_id=foreign.id, first_name="Mole")
+    return await harbour.create(
+        Contact,
+        customer_id=foreign.id,
+        first_name="Mole",
+    )
 
 
 async def move_a_record(harbour: Session, foreign: Customer, _cursor: str | None) -> Customer:
     """Create a record for the other organization."""
-    return await harbour.create(Customer, number="C-99999", name="Mole", organization_id=foreign.organization_id)
+    return await harbour.create(
+        Customer,
+        number="C-99999",
+        name="Mole",
+        organization_id=foreign.organization_id,
+    )
 
 
 async def use_its_cursor(harbour: Session, _foreign: Customer, cursor: str | None) -> Page[Customer]:
@@ -105,25 +120,36 @@ async def use_its_cursor(harbour: Session, _foreign: Customer, cursor: str | Non
 
 async def count_everything(harbour: Session, _foreign: Customer, _cursor: str | None) -> Any:
     """Hand-written SQL without a where."""
-    return await harbour.sql(None, "select count(*) as customers from customers")
+    return await harbour.sql(
+        None,
+        "select count(*) as customers from customers",
+    )
 
 
 async def ask_for_it(harbour: Session, foreign: Customer, _cursor: str | None) -> Any:
     """Hand-written SQL that names the record."""
-    return await harbour.sql(None, "select name from customers where id = :id", id=foreign.id)
+    return await harbour.sql(
+        None,
+        "select name from customers where id = :id",
+        id=foreign.id,
+    )
 
 
 async def break_out(harbour: Session, _foreign: Customer, _cursor: str | None) -> Any:
     """An injection through a parameter."""
-    return await harbour.sql(None, "select name from customers where name = :name", name="' or 1=1 --")
+    return await harbour.sql(
+        None,
+        "select name from customers where name = :name",
+        name="' or 1=1 --",
+    )
 
 
 async def write_by_sql(harbour: Session, foreign: Customer, _cursor: str | None) -> Any:
     """Hand-written SQL that writes."""
     return await harbour.sql(
         None,
-        "select outcome from freehold.customers_purge(:organization, '{}', :id, 1)",
-        organization=foreign.organization_id,
+        "select freehold.customers_purge(:its, '{}', :id, 1)",
+        its=foreign.organization_id,
         id=foreign.id,
     )
 

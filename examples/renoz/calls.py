@@ -91,7 +91,9 @@ async def key_accounts(aurora: Session) -> Page[Customer]:
                 limit=2,
                 include={
                     "lines": Include(
-                        order_by="position", limit=2, include={"product": Include(select=["sku", "name"])}
+                        order_by="position",
+                        limit=2,
+                        include={"product": Include(select=["sku", "name"])},
                     ),
                 },
             ),
@@ -103,13 +105,18 @@ async def key_accounts(aurora: Session) -> Page[Customer]:
 async def orders_by_status(aurora: Session) -> tuple[Group, ...]:
     """Grouped figures without SQL."""
     return await aurora.aggregate(
-        Order, group_by=["status"], sum=["total"], avg=["total"], min=["placed_on"], max=["placed_on"]
+        Order,
+        group_by=["status"],
+        sum=["total"],
+        avg=["total"],
+        min=["placed_on"],
+        max=["placed_on"],
     )
 
 
 async def summary(aurora: Session) -> CustomerSummary | None:
     """The head of a customer's page."""
-    return await customer_summary(aurora, number="C-00003")
+    return await customer_summary(aurora, number="C-00008")
 
 
 async def figures(aurora: Session) -> Dashboard:
@@ -133,7 +140,8 @@ async def bad_input(aurora: Session) -> ValidationError | None:
 
 async def version_conflict(aurora: Session) -> ConcurrencyError | None:
     """Two people change what they both read."""
-    customer = await aurora.create(Customer, number=TOUR_NUMBER, name="Kelvin & Co", credit_limit=1_000)
+    kelvin = Customer.Create(number=TOUR_NUMBER, name="Kelvin & Co", credit_limit=1_000)
+    customer = await aurora.create(Customer, kelvin)
     await aurora.update(customer, credit_limit=2_000)  # one saves
     try:
         await aurora.update(customer, credit_limit=1_500)  # the other still has version 1

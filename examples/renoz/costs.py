@@ -65,7 +65,8 @@ async def read_one(aurora: Session, customer: Customer) -> Customer:
 
 async def read_many_at_once(aurora: Session, customer: Customer) -> list[Customer]:
     """Twenty concurrent reads, which share one message."""
-    return await asyncio.gather(*(aurora.get(Customer, customer.id) for _ in range(20)))
+    reads = (aurora.get(Customer, customer.id) for _ in range(20))
+    return await asyncio.gather(*reads)
 
 
 async def read_a_page(aurora: Session, _customer: Customer) -> Any:

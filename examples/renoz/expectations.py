@@ -150,10 +150,10 @@ def _group(status: str, rows: list[Row]) -> Facts:
 
 
 def expect_summary(data: Dataset) -> Facts:
-    """The customer C-00003."""
-    (customer,) = (row for row in data.customers if row["number"] == "C-00003")
+    """The customer C-00008."""
+    (customer,) = (row for row in data.customers if row["number"] == "C-00008")
     mine = {
-        name: [row for row in rows if row["customer"] == "C-00003"]
+        name: [row for row in rows if row["customer"] == "C-00008"]
         for name, rows in (("contacts", data.contacts), ("orders", data.orders), ("activities", data.activities))
     }
     primary = next((row for row in mine["contacts"] if row["is_primary"]), None)

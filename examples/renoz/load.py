@@ -93,7 +93,7 @@ async def enter(database: Database, profile: Profile) -> Context:
     return await system.context(organization=profile.slug, user=profile.user_email, user_agent="renoz/1")
 
 
-async def load(session: Session, data: Dataset, advance: Advance = lambda there, created: None) -> int:
+async def load(session: Session, data: Dataset, advance: Advance) -> int:
     """Creates the rows that are not there.
 
     Args:

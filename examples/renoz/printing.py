@@ -67,8 +67,8 @@ def print_step(console: Console, place: int, result: Result, who: str) -> None:
     )
     console.print(Text(step.says, style="italic"))
     console.print()
-    console.print(Padding(_code(result), (0, 0, 0, 2)))
-    console.print()
+    if step.code:
+        console.print(Padding(_code(result), (0, 0, 1, 2)))
     raised = result.facts.get("raised")
     view = VIEWS[step.name](result.facts) if raised is None else Text(raised, style="red")
     console.print(Padding(view, (0, 0, 0, 2)))
@@ -110,7 +110,7 @@ def print_end(console: Console, seconds: float, failed: Sequence[Result], *, che
     table = Table.grid(padding=(0, 3))
     python = _relative(Path(sys.executable))
     for command, says in (
-        ("make demo CHECK=1", "verify every step against the data, computed in Python"),
+        ("make demo CHECK=1", "verify every step against the data"),
         (f"{python} -m examples.renoz.demo --json", "the same as JSON, with timings"),
         (f"{python} -m examples.renoz.hello", "a first program of your own; edit it"),
         ("less examples/renoz/entities.py", "the declarations behind all of this"),

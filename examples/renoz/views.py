@@ -1,5 +1,6 @@
 """The facts of each step as something to look at."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from examples.renoz.facts import Facts
 __all__ = ["THEME", "VIEWS"]
 
 THEME = "ansi_dark"
+_UUID = re.compile(r"(?<=[0-9a-f]{8})-[0-9a-f-]{27}")
 STATUS_COLOURS = {
     "active": "green",
     "delivered": "green",
@@ -136,7 +138,7 @@ def view_figures(facts: Facts) -> RenderableType:
     by_status = Text("customers by status  ", style="dim")
     for status, count in sorted(facts["customers_by_status"].items()):
         by_status.append_text(_status(status)).append(f" {count}   ", style="not dim")
-    by_status.append(f"without primary contact {facts['without_primary_contact']}")
+    by_status.append(f"  {facts['without_primary_contact']} without primary contact")
     return Group(Columns(tiles, padding=(0, 1)), by_status)
 
 
@@ -144,9 +146,10 @@ def view_best(facts: Facts) -> RenderableType:
     """The best customers, with a bar for their share."""
     numbers = ["rank", "lifetime value", "share", "orders"]
     table = _table("rank", "number", "name", "orders", "lifetime value", "share", "", right=numbers)
+    table.columns[2].no_wrap = True
     most = max((float(row["share_percent"]) for row in facts["rows"]), default=1.0)
     for row in facts["rows"]:
-        bar = Text("█" * round(20 * float(row["share_percent"]) / most), style="cyan")
+        bar = Text("█" * round(12 * float(row["share_percent"]) / most), style="cyan")
         figures = (str(row["orders"]), _money(row["lifetime_value"]), f"{row['share_percent']} %")
         table.add_row(str(row["rank"]), row["number"], row["name"], *figures, bar)
     return table
@@ -180,12 +183,13 @@ def view_conflict(facts: Facts) -> RenderableType:
 
 def view_changes(facts: Facts) -> RenderableType:
     """A record's history."""
-    table = _table("version", "action", "what changed", "who", right=["version"])
+    table = _table("version", "action", "who", "at", "what changed", right=["version"])
     for row in facts["changes"]:
         changed = ", ".join(f"{name} {_shown(old)} → {_shown(new)}" for name, (old, new) in row["diff"].items())
-        who = Text.assemble(row["by"] or "", (f"\n{row['at'][:19].replace('T', ' ')}, {row['from']}", "dim"))
-        table.add_row(str(row["version"]), Text(row["action"], style="bold"), changed, who)
-    return table
+        at = row["at"][:19].replace("T", " ")
+        table.add_row(str(row["version"]), Text(row["action"], style="bold"), row["by"], at, changed)
+    origins = sorted({row["from"] for row in facts["changes"]})
+    return Group(table, Text(f"from {'; '.join(origins)}", style="dim"))
 
 
 def _shown(value: Any) -> str:
@@ -195,12 +199,11 @@ def _shown(value: Any) -> str:
 def view_attempts(facts: Facts) -> RenderableType:
     """What came of each attempt."""
     table = _table("attempt", "what came back", "ms", right=["ms"])
-    table.columns[0].ratio, table.columns[1].ratio = 7, 4
-    table.expand = True
+    table.leading = 1
     for row in facts["attempts"]:
         attempt = Group(Text(row["title"], style="bold"), _code(row["call"]))
         refused = Text(row["came_back"], style="green")
-        came_back = refused.append(f"\n{row['says']}", style="dim") if row["says"] else refused
+        came_back = refused.append(f"\n{_UUID.sub('…', row['says'])}", style="dim") if row["says"] else refused
         table.add_row(attempt, came_back, f"{row['ms']:.1f}")
     verdict = ("the record is what it was", "green") if facts["untouched"] else ("THE RECORD WAS CHANGED", "bold red")
     return Group(table, Text(f"Afterwards {verdict[0]}.", style=verdict[1]))
@@ -209,6 +212,7 @@ def view_attempts(facts: Facts) -> RenderableType:
 def view_costs(facts: Facts) -> RenderableType:
     """The measured calls."""
     table = _table("call", "one at a time", "8 at a time", right=["one at a time", "8 at a time"])
+    table.leading = 1
     for row in facts["calls"]:
         call = Group(Text(row["title"], style="bold"), _code(row["call"]))
         table.add_row(call, f"{row['microseconds']:,} µs", f"{row['per_second']:,}/s")
