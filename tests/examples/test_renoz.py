@@ -96,12 +96,11 @@ async def test_a_load_that_was_killed_is_finished_by_the_next(server: Server, na
     async with renoz.session(await enter(renoz, data.profile)) as session:
         with pytest.raises(KeyError, match="killed"):
             await load(session, data, stop_half_way)
-        partly = sum((await counts(server, name)).values())
         created = await load(session, data, lambda found, created: None)
         again = await load(session, data, lambda found, created: None)
     there = await counts(server, name)
     del there["log_position"]
-    assert 0 < created < data.size < partly + created + data.size
+    assert 0 < created < data.size
     assert (sum(there.values()), again) == (data.size, 0)
 
 
@@ -115,32 +114,25 @@ async def test_two_loads_at_once_make_each_record_once(server: Server, name: str
     assert all(made)
 
 
-@pytest.mark.parametrize(
-    ("tampering", "step"),
-    [
-        ("update app.customers set name = 'Somebody else' where number = (select max(number) {best})", "first_page"),
-        (
-            "update app.orders set status = 'cancelled' where id = (select id from app.orders where {valued} limit 1)",
-            "figures",
-        ),
-        (
-            "delete from app.activities where customer_id = (select id from app.customers where number = 'C-00008' {aurora})",
-            "summary",
-        ),
-        ("drop policy tenant on app.customers; create policy tenant on app.customers using (true)", "crossing_tenants"),
-    ],
-)
-async def test_the_check_finds_what_is_wrong(
-    server: Server, name: str, renoz: Database, tampering: str, step: str
-) -> None:
-    aurora = "and organization_id = (select id from freehold.organizations where slug = 'aurora')"
-    best = f"from (select number from app.customers where status = 'active' {aurora} order by credit_limit desc, name limit 1) b"
+AURORA = "organization_id = (select id from freehold.organizations where slug = 'aurora')"
+TAMPERING = {
+    "first_page": f"""update app.customers set name = 'Somebody else' where id = (
+        select id from app.customers where {AURORA} and status = 'active' order by credit_limit desc, name limit 1)""",
+    "summary": f"""delete from app.activities where {AURORA} and customer_id = (
+        select id from app.customers where {AURORA} and number = 'C-00008')""",
+    "figures": f"""update app.orders set status = 'cancelled' where id = (
+        select id from app.orders where {AURORA} and status = 'delivered' limit 1)""",
+    "crossing_tenants": "alter table app.customers disable row level security",
+}
+"""What an administrator might do, by the step that must notice."""
+
+
+@pytest.mark.parametrize("step", TAMPERING)
+async def test_the_check_finds_what_is_wrong(server: Server, name: str, renoz: Database, step: str) -> None:
     async with AsyncExitStack() as stack:
         world = await prepared(renoz, stack)
         async with connect(server.admin_address(name)) as connection:
-            await connection.execute(
-                tampering.format(best=best, aurora=aurora, valued=f"status = 'delivered' {aurora}")
-            )
+            await connection.execute(TAMPERING[step])
         results = [result async for result in walk(world, check=True)]
     assert step in [result.step.name for result in results if result.differences]
     assert len(results) == len(STEPS)
