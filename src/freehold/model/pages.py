@@ -94,7 +94,8 @@ def parse_order(order_by: OrderBy, entity: EntityDescription, *, subject: str = 
             issues.append(Issue((index,), *problem))
             continue
         nulls = item.nulls or ("first" if item.descending else "last")
-        sorts[item.field] = Sort(entity.fields[item.field], item.descending, nulls == "first")
+        if "id" not in sorts:  # what comes after the id decides nothing
+            sorts[item.field] = Sort(entity.fields[item.field], item.descending, nulls == "first")
     if issues:
         raise ValidationError(issues, subject=subject)
     if "id" not in sorts:

@@ -231,9 +231,10 @@ def _beyond(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -
         further = _further(sort, column, value, arguments)
         if further is not None:
             choices.append(" and ".join([*equal, further]))
-        equal.append(
-            f"{column} is null" if value is None else f"{column} = {arguments.add(value, sort.field.kind.sql_type)}"
-        )
+        if sort is not sorts[-1]:
+            equal.append(
+                f"{column} is null" if value is None else f"{column} = {arguments.add(value, sort.field.kind.sql_type)}"
+            )
     first, leading = sorts[0], ""
     if start[0] is not None and not (first.field.nullable and not first.nulls_first):
         # Implied by the rest, and what lets an index start at the right place.
