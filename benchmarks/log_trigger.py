@@ -1,12 +1,14 @@
 """What the log costs: the same single-row update with its trigger and without, on one connection.
 
-Two ways of counting, since both are asked for: each update as a transaction of its own, as applications make them (a
-message, the update, the commit on disk), and many updates in a loop inside the server, where nothing else is counted.
+Three ways of counting, since the share depends on what it is a share of: an update as applications make it (a message, a
+transaction, the commit on disk), the same without waiting for the disk, and many in a loop inside the server, where
+neither messages nor commits are counted. The first is what the project's target is about; the last is the harshest.
 """
 
 import statistics
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from time import perf_counter
 from typing import Any
@@ -52,7 +54,7 @@ Connection = Any
 
 @dataclass(frozen=True)
 class Cost:
-    """Microseconds per update, median of the rounds, and the added share, median of the share within each round."""
+    """Microseconds per update, and the share that the log adds: medians of the rounds, each of which is a median itself."""
 
     way: str
     without: float
@@ -91,22 +93,24 @@ async def measure(world: World, plan: Plan) -> list[Cost]:
             await connection.execute(LOOP % random.randrange(len(ids) - BATCH))
             return BATCH
 
-        return [
-            await _compare("in a transaction of its own", transaction, administrator, triggers, plan, AT_MOST),
-            await _compare("inside the server, without commit", loop, administrator, triggers, plan, None),
-        ]
+        compare = partial(_compare, administrator, triggers, plan)
+        costs = [await compare("a transaction of its own", transaction, AT_MOST)]
+        await connection.execute("set synchronous_commit = off")
+        costs.append(await compare("the same, not waiting for the disk", transaction))
+        costs.append(await compare(f"{BATCH} in a loop inside the server", loop))
+        return costs
     finally:
         await connection.close()
         await administrator.close()
 
 
 async def _compare(
-    way: str,
-    work: Callable[[], Awaitable[int]],
     administrator: Connection,
     triggers: list[str],
     plan: Plan,
-    target: float | None,
+    way: str,
+    work: Callable[[], Awaitable[int]],
+    target: float | None = None,
 ) -> Cost:
     random = Random(plan.seed)
     times: Mapping[str, list[float]] = {"enable": [], "disable": []}
@@ -133,8 +137,13 @@ async def _compare(
 
 
 async def _time(work: Callable[[], Awaitable[int]], seconds: float) -> float:
-    """Seconds per update."""
-    done, started = 0, perf_counter()
-    while (elapsed := perf_counter() - started) < seconds or not done:
-        done += await work()
-    return elapsed / done
+    """Seconds per update, the median: a disk that stalls now and then is not what is measured."""
+    times: list[float] = []
+    before = perf_counter()
+    deadline = before + seconds
+    while before < deadline or not times:
+        done = await work()
+        after = perf_counter()
+        times.append((after - before) / done)
+        before = after
+    return statistics.median(times)
