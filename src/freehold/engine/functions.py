@@ -1,4 +1,4 @@
-"""The generated functions through which records are written, and the policies, triggers and grants of their tables.
+"""The generated functions of each entity, and the policies, triggers and grants of its table.
 
 Each write is one call: it enters the context, changes one record, and answers with what the record is now. What is
 expected to happen (the version has moved on, the record is not there) is an answer, not an exception, so that no
@@ -18,17 +18,21 @@ from freehold.sql.identifiers import Schemas, literal, quoted
 from freehold.sql.reads import row_json
 from freehold.sql.statements import Arguments
 
-__all__ = ["entity_objects", "write_function"]
+__all__ = ["entity_function", "entity_objects"]
 
 
-def write_function(schemas: Schemas, entity: EntityDescription, action: str) -> str:
+def entity_function(schemas: Schemas, entity: EntityDescription, action: str) -> str:
     """The quoted name of the function that does an action (create, update, delete, restore, purge) on an entity."""
     return schemas.own(f"{entity.table}_{action}")
 
 
 def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
     """The statements that make all derived objects of an entity, in order; each can be repeated."""
-    statements = [*_isolation(entity, schemas, roles), *_triggers(entity, schemas), _create(entity, schemas)]
+    statements = [
+        *_isolation(entity, schemas, roles),
+        *_triggers(entity, schemas),
+        _create(entity, schemas),
+    ]
     guard = "t.deleted_at is null" if entity.soft_delete else "true"
     if entity.changeable:
         statements.append(_change(entity, schemas, "update", _patch(entity), guard, "changes jsonb"))
@@ -83,7 +87,7 @@ def _names(fields: Sequence[FieldDescription], prefix: str = "") -> str:
 def _create(entity: EntityDescription, schemas: Schemas) -> str:
     actor = f"{schemas.own('actor_id')}()"
     return f"""
-create or replace function {write_function(schemas, entity, "create")}(organization uuid, context text, record jsonb) returns json
+create or replace function {entity_function(schemas, entity, "create")}(organization uuid, context text, record jsonb) returns json
 language plpgsql volatile parallel unsafe as $freehold$
 declare answer json;
 begin
@@ -119,7 +123,7 @@ def _change(
     else:
         statement = f"update {table} as t set {change}, {bookkeeping} where {expected} returning {answer}, t.version into record, actual"
     return f"""
-create or replace function {write_function(schemas, entity, action)}(
+create or replace function {entity_function(schemas, entity, action)}(
     organization uuid, context text, id uuid, expected integer{", " + parameter if parameter else ""},
     out outcome text, out record json, out actual integer
 ) language plpgsql volatile parallel unsafe as $freehold$
@@ -145,7 +149,7 @@ def _function_grants(entity: EntityDescription, schemas: Schemas, roles: Roles) 
         signatures |= {"restore": change, "purge": change}
     statements = []
     for action, arguments in signatures.items():
-        function = f"function {write_function(schemas, entity, action)}({arguments})"
+        function = f"function {entity_function(schemas, entity, action)}({arguments})"
         statements += [
             f"revoke all on {function} from public",
             f"grant execute on {function} to {quoted(roles.application)}",

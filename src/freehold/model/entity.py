@@ -27,7 +27,7 @@ __all__ = ["Entity", "Input"]
 MAXIMUM_INDEXED_TEXT = 600
 """Characters of an indexed string: four bytes each must fit in a B-tree entry of about 2,700 bytes."""
 
-RESERVED = {"and", "or", "not", "Create", "Patch", "description", "deleted", "model", *BASE_FIELDS}
+RESERVED = {"and", "or", "not", "Create", "Patch", "model", *BASE_FIELDS}
 
 
 class Input(BaseModel):
@@ -47,7 +47,7 @@ class Input(BaseModel):
 def _drop_unread(record: "Entity") -> "Entity":
     """Takes the private fields out again that a read did not bring, so that nobody takes their default for their value."""
     values = record.__dict__
-    for name in type(record).description.private:
+    for name in type(record).__entity__.private:
         if values.get(name) is UNREAD:
             del values[name]
     return record
@@ -100,7 +100,7 @@ class Entity(BaseModel, metaclass=EntityMeta):
     )
 
     __declared__: ClassVar[dict[str, Declaration]] = {}
-    description: ClassVar[EntityDescription]
+    __entity__: ClassVar[EntityDescription]
     Create: ClassVar[type[Input]]
     Patch: ClassVar[type[Input]]
 
@@ -128,15 +128,15 @@ class Entity(BaseModel, metaclass=EntityMeta):
     def __pydantic_init_subclass__(cls, **options: Any) -> None:  # Any: checked by __init_subclass__ before
         if "__shape__" in cls.__dict__:  # a read's shape of an entity, not a declaration
             return
-        cls.description = _describe(cls, **options)
-        cls.Create = _input_model(cls, "Create", cls.description.own, patch=False)
-        cls.Patch = _input_model(cls, "Patch", cls.description.changeable, patch=True)
+        cls.__entity__ = _describe(cls, **options)
+        cls.Create = _input_model(cls, "Create", cls.__entity__.own, patch=False)
+        cls.Patch = _input_model(cls, "Patch", cls.__entity__.changeable, patch=True)
 
     if not TYPE_CHECKING:  # only reached where an attribute is missing; type checkers must still see missing ones
 
         def __getattr__(self, name: str) -> Any:
             """Says how to ask for what a read did not bring."""
-            description = type(self).description
+            description = type(self).__entity__
             if name in description.private:
                 raise AttributeError(
                     f"{description.name}.{name} is private and was not asked for: read with private=True"

@@ -62,7 +62,7 @@ class Registry:
         self.entities: dict[str, EntityDescription] = {}
         tables: dict[str, str] = {}
         for cls in entities:
-            description = getattr(cls, "description", None)
+            description = getattr(cls, "__entity__", None)
             if not isinstance(description, EntityDescription):
                 raise ConfigurationError(f"{cls!r} is no entity; list classes that derive from Entity")
             if description.name in self.entities:
@@ -81,7 +81,7 @@ class Registry:
         Raises:
             ConfigurationError: the class is not registered here.
         """
-        description: EntityDescription | None = getattr(cls, "description", None)
+        description: EntityDescription | None = getattr(cls, "__entity__", None)
         if description is None or self.entities.get(description.name) is not description:
             raise ConfigurationError(
                 f"{getattr(cls, '__name__', cls)!s} is no entity of this application",

@@ -177,11 +177,25 @@ class Pool:
         Raises:
             FreeholdError: whatever PostgreSQL or the connection reported, translated.
         """
-        connection = await self._acquire()
+        connection = self._warm() or await self._acquire()
         bound = self._timeout if timeout is None else timeout
         try:
             row: Row | None = await connection.fetchrow(text, *arguments, timeout=bound)
             return row
+        except DRIVER_ERRORS as error:
+            raise translated(error, self._constraints, bound) from error
+        finally:
+            self._release(connection)
+
+    async def fetch(
+        self, text: str, arguments: Sequence[Any], *, timeout: float | None = None
+    ) -> "list[asyncpg.Record]":
+        """One message: a statement, and all rows of its answer. See `fetch_row`."""
+        connection = self._warm() or await self._acquire()
+        bound = self._timeout if timeout is None else timeout
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(text, *arguments, timeout=bound)
+            return rows
         except DRIVER_ERRORS as error:
             raise translated(error, self._constraints, bound) from error
         finally:
@@ -198,12 +212,19 @@ class Pool:
             await self._idle.popleft().close(timeout=5)
             self._open -= 1
 
-    async def _acquire(self) -> "asyncpg.Connection[asyncpg.Record]":
+    def _warm(self) -> "asyncpg.Connection[asyncpg.Record] | None":
+        """The connection that was used last, if one is idle."""
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
             self._open -= 1  # the server or the network ended it while it was idle
+        return None
+
+    async def _acquire(self) -> "asyncpg.Connection[asyncpg.Record]":
+        warm = self._warm()
+        if warm is not None:
+            return warm
         if self._closing:
             raise UnavailableError("the database was closed", hint="open it again")
         if self._open < self._size:

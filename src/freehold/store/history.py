@@ -21,8 +21,8 @@ from freehold.store.messages import Messenger, checked_id
 
 __all__ = ["Change", "history"]
 
-UNTOLD = {"version", "updated_at", "updated_by"}
-"""Fields that change with every change; the diff leaves them out."""
+UNTOLD = {"id", "organization_id", "version", "created_at", "created_by", "updated_at", "updated_by"}
+"""Fields that tell nothing of a change that the change does not tell itself; the diff leaves them out."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ async def history(
 def _named(messenger: Messenger, target: Any) -> tuple[EntityDescription, UUID]:
     registry = messenger.store.registry
     if isinstance(target, Entity):
-        return registry[type(target).description.cls], target.id
+        return registry[type(target).__entity__.cls], target.id
     if isinstance(target, tuple) and len(target) in (2, 3) and isinstance(target[0], type):
         entity = registry[target[0]]
         return entity, checked_id(target[1], entity.name)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pydantic
 
-from freehold.engine.functions import write_function
+from freehold.engine.functions import entity_function
 from freehold.errors import ConcurrencyError, NotFoundError, ValidationError
 from freehold.model.context import new_id
 from freehold.model.description import EntityDescription
@@ -37,7 +37,7 @@ class Writer:
         payload = to_payload(
             {"id": new_id(), **{name: getattr(checked, name) for name in type(checked).model_fields}}, entity.name
         )
-        function = write_function(self._store.schemas, entity, "create")
+        function = entity_function(self._store.schemas, entity, "create")
         row = await self._messenger.call(f"select {function}($1, $2, $3) as record", [payload])  # a quoted name
         return self._record(entity, row["record"])  # type: ignore[return-value]  # of the class that was asked for
 
@@ -73,7 +73,7 @@ class Writer:
         more: str = "",
         arguments: list[Any] | None = None,
     ) -> Entity:
-        function = write_function(self._store.schemas, entity, action)
+        function = entity_function(self._store.schemas, entity, action)
         text = f"select outcome, record, actual from {function}($1, $2, $3, $4{more})"  # a quoted name
         row = await self._messenger.call(text, [id, version, *(arguments or [])])
         outcome = row["outcome"]
@@ -89,7 +89,7 @@ class Writer:
 
     def _named(self, target: Any) -> tuple[EntityDescription, UUID, int]:
         if isinstance(target, Entity):
-            entity = self._store.registry[type(target).description.cls]
+            entity = self._store.registry[type(target).__entity__.cls]
             return entity, target.id, target.version
         if isinstance(target, tuple) and len(target) == 3 and isinstance(target[0], type):
             entity = self._store.registry[target[0]]
