@@ -13,7 +13,7 @@ import pytest
 from freehold import Database, errors
 from freehold.postgres.connections import Address, Pool
 from tests.conftest import Server, new_context
-from tests.probe import until
+from tests.probe import blocked, until
 from tests.world import Contact, Customer, application
 
 Connection = asyncpg.Connection
@@ -187,7 +187,35 @@ async def test_a_write_that_takes_too_long_is_rolled_back(database: Database, ad
         await admin.execute("select 1 from app.customers where id = $1 for update", made.id)
         with pytest.raises(errors.TimeoutError):
             await session.update(made, name="y")
+        await blocked(admin, 0)
     assert await session.get(Customer, made.id) == made
+
+
+async def test_a_timeout_does_not_promise_what_is_not_known(
+    database: Database, admin: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call gives up, and the cancellation reaches the server when the write is done already."""
+    reaches = asyncio.Event()
+    cancel = asyncpg.Connection._cancel
+
+    async def late(connection: Connection, waiter: Any) -> None:
+        await reaches.wait()
+        await cancel(connection, waiter)
+
+    monkeypatch.setattr(asyncpg.Connection, "_cancel", late)
+    session = database.session(await new_context(database), timeout=0.2)
+    made = await session.create(Customer, name="x")
+    async with admin.transaction():
+        await admin.execute("select 1 from app.customers where id = $1 for update", made.id)
+        with pytest.raises(errors.TimeoutError) as caught:
+            await session.update(made, name="y")
+
+    async def written() -> bool:
+        return bool(await admin.fetchval("select version from app.customers where id = $1", made.id) == 2)
+
+    await until(written, "the write is made all the same")
+    reaches.set()
+    assert "rolled back" not in str(caught.value)
 
 
 @pytest.mark.parametrize("while_", ["idle", "active"])
