@@ -198,17 +198,19 @@ async def test_a_timeout_does_not_promise_what_is_not_known(
     reaches = asyncio.Event()
     cancel = asyncpg.Connection._cancel
 
-    async def late(connection: Connection, waiter: Any) -> None:
+    async def late(connection: Connection, *waiters: Any) -> None:
         await reaches.wait()
-        await cancel(connection, waiter)
+        await cancel(connection, *waiters)
 
     monkeypatch.setattr(asyncpg.Connection, "_cancel", late)
-    session = database.session(await new_context(database), timeout=0.2)
+    session = database.session(await new_context(database), timeout=0.5)
     made = await session.create(Customer, name="x")
     async with admin.transaction():
         await admin.execute("select 1 from app.customers where id = $1 for update", made.id)
+        update = asyncio.ensure_future(session.update(made, name="y"))
+        await blocked(admin, 1)
         with pytest.raises(errors.TimeoutError) as caught:
-            await session.update(made, name="y")
+            await update
 
     async def written() -> bool:
         return bool(await admin.fetchval("select version from app.customers where id = $1", made.id) == 2)
