@@ -75,7 +75,7 @@ async def run(folder: Path, console: Console, *, check: bool) -> tuple[list[Resu
                 database = await stack.enter_async_context(Database.embedded(folder, application))
         except ConfigurationError as error:
             if type(error) is ConfigurationError:  # the folder is of an earlier version of this example
-                error.add_note(f"The demo makes its data anew: rm -r {folder}")
+                error.add_note(f"The demo makes its data anew in another folder: --path {folder}-2")
             raise
         world = await prepare(database, stack, scale=1.0, console=console)
         results = await take_tour(world, console, check=check)

@@ -117,9 +117,9 @@ def print_end(console: Console, seconds: float, failed: Sequence[Result], *, che
     for command, says in (
         (check, "verify every step against the data"),
         (f"{python} -m examples.renoz.demo --json{option}", "the same as JSON, with timings"),
-        (f"{python} -m examples.renoz.hello{argument}", "a first program of your own; edit it"),
+        (f"{python} -m examples.renoz.hello{argument}", "a first program of your own: edit it"),
         ("less examples/renoz/entities.py", "the declarations behind all of this"),
-        (f"rm -r {place}", "start afresh"),
+        (f"{python} -m examples.renoz.demo --path {place}-2", "start afresh, in a folder of its own"),
     ):
         table.add_row(Text(command, style="bold"), Text(says, style="dim"))
     console.print("Try next:")
