@@ -148,8 +148,7 @@ async def write_by_sql(harbour: Session, foreign: Customer, _cursor: str | None)
     """Hand-written SQL that writes."""
     return await harbour.sql(
         None,
-        "select freehold.customers_purge(:its, '{}', :id, 1)",
-        its=foreign.organization_id,
+        "delete from customers where id = :id returning name",
         id=foreign.id,
     )
 

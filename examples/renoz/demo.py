@@ -19,13 +19,11 @@ from rich.progress import Progress
 from examples.renoz.data import ORGANIZATIONS, Dataset, generate
 from examples.renoz.entities import application
 from examples.renoz.load import Advance, enter, load
-from examples.renoz.printing import make_console, print_end, print_error, print_head, print_step, progress
+from examples.renoz.printing import FOLDER, make_console, print_end, print_error, print_head, print_step, progress
 from examples.renoz.tour import Result, World, walk
 from freehold import Database, FreeholdError
 
 __all__ = ["main", "prepare", "take_tour"]
-
-FOLDER = Path(".freehold/demo")
 
 
 async def prepare(database: Database, stack: AsyncExitStack, *, scale: float, console: Console) -> World:

@@ -1,14 +1,15 @@
-"""A first program on the demo's database: `python -m examples.renoz.hello`. Edit it, and run it again."""
+"""A first program on the demo's database: `python -m examples.renoz.hello [DIR]`. Edit it, and run it again."""
 
 import asyncio
+import sys
 
 from examples.renoz.entities import Customer, application
 from freehold import Database, Include
 
 
-async def main() -> None:
+async def main(folder: str) -> None:
     """Prints a few customers with their primary contacts."""
-    async with Database.embedded(".freehold/demo", application) as database:
+    async with Database.embedded(folder, application) as database:
         context = await database.system(reason="hello").context(organization="aurora", user="ada@aurora.example")
         async with database.session(context) as session:
             page = await session.list(
@@ -26,4 +27,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else ".freehold/demo"))

@@ -17,8 +17,10 @@ from examples.renoz.tour import Result
 from examples.renoz.views import THEME, VIEWS
 from freehold import FreeholdError
 
-__all__ = ["make_console", "print_end", "print_error", "print_head", "print_step", "progress"]
+__all__ = ["FOLDER", "make_console", "print_end", "print_error", "print_head", "print_step", "progress"]
 
+FOLDER = Path(".freehold/demo")
+"""Where the server lives unless told otherwise."""
 WIDEST = 110
 
 
@@ -108,13 +110,16 @@ def print_end(console: Console, seconds: float, failed: Sequence[Result], *, che
         console.print(Text("Every step is as the data says it must be.", style="bold green"))
     console.print(Text(f"All of it took {seconds:.1f} s.\n"))
     table = Table.grid(padding=(0, 3))
-    python = _relative(Path(sys.executable))
+    python, place = _relative(Path(sys.executable)), _relative(folder)
+    here = place == FOLDER  # what every command takes by itself
+    option, argument = ("", "") if here else (f" --path {place}", f" {place}")
+    check = "make demo CHECK=1" if here else f"{python} -m examples.renoz.demo --check{option}"
     for command, says in (
-        ("make demo CHECK=1", "verify every step against the data"),
-        (f"{python} -m examples.renoz.demo --json", "the same as JSON, with timings"),
-        (f"{python} -m examples.renoz.hello", "a first program of your own; edit it"),
+        (check, "verify every step against the data"),
+        (f"{python} -m examples.renoz.demo --json{option}", "the same as JSON, with timings"),
+        (f"{python} -m examples.renoz.hello{argument}", "a first program of your own; edit it"),
         ("less examples/renoz/entities.py", "the declarations behind all of this"),
-        (f"rm -r {_relative(folder)}", "start afresh"),
+        (f"rm -r {place}", "start afresh"),
     ):
         table.add_row(Text(command, style="bold"), Text(says, style="dim"))
     console.print("Try next:")
@@ -123,7 +128,7 @@ def print_end(console: Console, seconds: float, failed: Sequence[Result], *, che
 
 def print_error(console: Console, error: FreeholdError) -> None:
     """An error as one block with its hint."""
-    text = Text(error.message)
+    text = Text("\n".join([error.message, *getattr(error, "__notes__", ())]))
     if error.hint:
         text.append(f"\n\n{error.hint}", style="yellow")
     console.print(Panel(text, title=f"{type(error).__name__} {error.code}", title_align="left", border_style="red"))

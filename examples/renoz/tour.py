@@ -110,6 +110,7 @@ async def walk(world: World, *, check: bool = False) -> AsyncIterator[Result]:
             result = await _take(step, world, known)
         except (FreeholdError, LookupError, AttributeError, TypeError) as error:
             if not check:
+                error.add_note(f"in the step {step.name}")
                 raise
             known[step.name] = None
             yield Result(step, {"raised": str(error)}, 0.0, differences=[f"raised {type(error).__name__}: {error}"])

@@ -135,9 +135,9 @@ def view_figures(facts: Facts) -> RenderableType:
         _tile("open orders", str(facts["open_orders"])),
         _tile("open tasks, low stock", f"{facts['open_tasks']}, {facts['low_stock']}"),
     ]
-    by_status = Text("customers by status  ", style="dim")
+    by_status = Text("customers  ", style="dim")
     for status, count in sorted(facts["customers_by_status"].items()):
-        by_status.append_text(_status(status)).append(f" {count}   ", style="not dim")
+        by_status.append_text(_status(status)).append(f" {count}  ", style="not dim")
     by_status.append(f"  {facts['without_primary_contact']} without primary contact")
     return Group(Columns(tiles, padding=(0, 1)), by_status)
 
@@ -185,21 +185,25 @@ def view_changes(facts: Facts) -> RenderableType:
     """A record's history."""
     table = _table("version", "action", "who", "at", "what changed", right=["version"])
     for row in facts["changes"]:
-        changed = ", ".join(f"{name} {_shown(old)} → {_shown(new)}" for name, (old, new) in row["diff"].items())
+        changed = ", ".join(_changed(name, old, new) for name, (old, new) in row["diff"].items())
         at = row["at"][:19].replace("T", " ")
         table.add_row(str(row["version"]), Text(row["action"], style="bold"), row["by"], at, changed)
     origins = sorted({row["from"] for row in facts["changes"]})
     return Group(table, Text(f"from {'; '.join(origins)}", style="dim"))
 
 
-def _shown(value: Any) -> str:
-    return "–" if value is None or value == [] else ", ".join(value) if isinstance(value, list) else str(value)
+def _changed(name: str, old: Any, new: Any) -> str:
+    """A field's change; the value alone where there was nothing before, or is nothing after."""
+    before, after = ([", ".join(value)] if isinstance(value, list) else [value] for value in (old, new))
+    values = [str(value) for value in (*before, *after) if value not in (None, "")]
+    return f"{name} {' → '.join(values) or '–'}"
 
 
 def view_attempts(facts: Facts) -> RenderableType:
     """What came of each attempt."""
     table = _table("attempt", "what came back", "ms", right=["ms"])
     table.leading = 1
+    table.columns[0].min_width = 58
     for row in facts["attempts"]:
         attempt = Group(Text(row["title"], style="bold"), _code(row["call"]))
         refused = Text(row["came_back"], style="green")

@@ -76,7 +76,7 @@ class TestColumns:
     @pytest.mark.parametrize("nullable", [False, True])
     def test_a_type_is_a_column(self, annotation: Any, options: dict[str, Any], sql_type: str, nullable: bool) -> None:
         entity = declared({"x": (annotation | None if nullable else annotation, field(**options))})
-        described = entity.description.fields["x"]
+        described = entity.__entity__.fields["x"]
         assert described.nullable is nullable
         column = build_tables(Registry([entity]), Schemas()).tables["app.things"].c.x
         assert column.type.compile(dialect=postgresql.dialect()).replace(' COLLATE "C"', "") == sql_type
@@ -90,8 +90,8 @@ class TestColumns:
         assert [column.name for column in table.primary_key] == ["organization_id", "id"]
 
     def test_soft_deletion_adds_its_column(self) -> None:
-        assert "deleted_at" in Customer.description.fields
-        assert "deleted_at" not in Order.description.fields
+        assert "deleted_at" in Customer.__entity__.fields
+        assert "deleted_at" not in Order.__entity__.fields
 
     def test_references_and_unique_keys_include_the_organization(self) -> None:
         for table in build_tables(application.registry, Schemas()).tables.values():
@@ -115,7 +115,7 @@ class TestColumns:
     )
     def test_the_table_is_named_after_the_class(self, name: str, table: str) -> None:
         assert plural_snake(name) == table
-        assert declared({"x": text()}, name).description.table == table
+        assert declared({"x": text()}, name).__entity__.table == table
 
     def test_a_long_name_of_a_constraint_stays_apart_and_within_its_bound(self) -> None:
         names = {constraint_name("t" * 40, ["c" * 39 + end], "key") for end in "abcdefgh"}
@@ -129,7 +129,7 @@ class TestColumns:
             author: str | None = None
 
         assert Note.Create(body="x").model_dump() == {"body": "x", "pinned": False, "author": None}
-        assert Note.description.fields["author"].nullable
+        assert Note.__entity__.fields["author"].nullable
 
     def test_a_subclass_has_the_fields_of_its_parent(self) -> None:
         class Animal(Entity):
@@ -139,16 +139,16 @@ class TestColumns:
         class Dog(Animal):
             breed: str = field(max_length=30)
 
-        assert [described.name for described in Dog.description.own] == ["name", "weight", "breed"]
-        assert Dog.description.table == "dogs"
-        assert Dog.description.fields["weight"].sql_type == "numeric(5, 1)"
+        assert [described.name for described in Dog.__entity__.own] == ["name", "weight", "breed"]
+        assert Dog.__entity__.table == "dogs"
+        assert Dog.__entity__.fields["weight"].sql_type == "numeric(5, 1)"
         assert set(Dog.Patch.model_fields) == {"weight", "breed"}
 
 
 class TestInputs:
     def test_create_has_no_base_fields(self) -> None:
         assert not set(Customer.Create.model_fields) & set(BASE_FIELDS)
-        assert set(Customer.Create.model_fields) == {described.name for described in Customer.description.own}
+        assert set(Customer.Create.model_fields) == {described.name for described in Customer.__entity__.own}
 
     def test_create_wants_what_has_no_default(self) -> None:
         required = {name for name, info in Customer.Create.model_fields.items() if info.is_required()}
@@ -168,7 +168,7 @@ class TestInputs:
     def test_null_is_allowed_only_where_the_type_says_so(self, schema: Any) -> None:
         for name in schema.model_fields:
             given = {"name": "x", name: None}
-            if Customer.description.fields[name].nullable:
+            if Customer.__entity__.fields[name].nullable:
                 assert getattr(schema.model_validate(given), name) is None
             else:
                 with pytest.raises(ValueError, match=name):
@@ -506,10 +506,10 @@ class TestRegistry:
 
     def test_a_reference_to_itself_and_by_name(self) -> None:
         relations = application.registry.relations
-        assert relations["Contact"]["manager"].target is Contact.description
+        assert relations["Contact"]["manager"].target is Contact.__entity__
         assert relations["Contact"]["reports"].many
         later = declared({"customer_id": (UUID, reference("Customer"))})
-        assert Registry([later, Customer]).relations["Customer"]["things"].target is later.description
+        assert Registry([later, Customer]).relations["Customer"]["things"].target is later.__entity__
 
     def test_levels_are_stored_by_value(self) -> None:
-        assert Customer.description.fields["level"].kind.choices == tuple(level.value for level in Level)
+        assert Customer.__entity__.fields["level"].kind.choices == tuple(level.value for level in Level)

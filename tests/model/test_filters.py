@@ -28,7 +28,7 @@ from freehold.model.filters import (
 from freehold.model.matching import Verdict, matches
 from tests.world import Customer, Level, Order, Profile, Theme, application
 
-CUSTOMER = Customer.description
+CUSTOMER = Customer.__entity__
 
 
 def parsed(where: Any) -> Filter:
@@ -363,7 +363,7 @@ def test_any_junk_is_parsed_or_refused_cleanly(where: Any) -> None:
 
 @pytest.mark.parametrize("where", [{"customer.status": "vip"}, {"customer.profile.theme.color": "red"}])
 def test_across_a_reference_memory_says_maybe(where: Any) -> None:
-    condition = parse_filter(where, Order.description, application.registry)
+    condition = parse_filter(where, Order.__entity__, application.registry)
     assert matches(condition, {"customer_id": ID}) is Verdict.MAYBE
 
 

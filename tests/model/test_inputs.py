@@ -96,7 +96,6 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("boolean for a float", "number", True),
     ("boolean for a Decimal", "amount", True),
     ("boolean for a duration", "span", True),
-    ("boolean for a choice", "choice", True),
     ("fraction for an integer", "integer", 1.5),
     ("NaN for an integer", "integer", float("nan")),
     ("NaN", "number", float("nan")),
@@ -123,6 +122,8 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("time with a zone in a list", "clocks", [time(1, tzinfo=UTC)]),
     ("moment for a date", "day", datetime(2026, 1, 1, 5)),  # noqa: DTZ001  # naive on purpose
     ("too long a duration", "span", "P1000000000D"),
+    ("a duration that seconds cannot tell exactly", "span", timedelta(days=60_000)),
+    ("the longest duration", "span", timedelta.max),
     ("infinite duration", "span", float("inf")),
     ("no UUID", "key", "x"),
     ("odd hexadecimal", "blob", "abc"),
@@ -136,7 +137,7 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("lone surrogate in a document's key", "document", {LONE: 1}),
     ("NaN in a document", "document", {"a": [{"b": float("nan")}]}),
     ("infinity in a document", "document", {"a": float("-inf")}),
-    ("Decimal NaN in a document", "document", {"a": Decimal("NaN")}),
+    ("naive datetime in a document", "document", {"a": datetime(2026, 1, 1)}),  # noqa: DTZ001  # naive on purpose
     ("bytes in a document", "document", {"a": b"\xff"}),
     ("an object in a document", "document", {"a": object()}),
     ("a number as a document's key", "document", {1: 1}),
@@ -147,7 +148,6 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("a list for a document", "document", [1]),
     ("NUL in a typed document", "profile", {"language": "\x00"}),
     ("wrong type in a typed document", "profile", {"theme": {"size": "big"}}),
-    ("an integer beyond 64 bits in a typed document", "profile", {"theme": {"size": 2**63}}),
     ("a large typed document", "profile", {"language": "x" * (MAXIMUM_DOCUMENT + 1)}),
 ]
 
@@ -175,8 +175,9 @@ ACCEPTED: list[tuple[str, Any]] = [
     ("moment", datetime.max.replace(tzinfo=UTC)),
     ("moment", datetime.min.replace(tzinfo=UTC)),
     ("clock", time.max),
-    ("span", timedelta.max),
-    ("span", timedelta.min),
+    ("span", timedelta(days=49_000)),
+    ("span", timedelta(days=-49_000)),
+    ("moment", datetime(1900, 1, 1, tzinfo=timezone(timedelta(minutes=19, seconds=32)))),
     ("blob", b""),
     ("blob", b"\x00\xff"),
     ("document", {}),

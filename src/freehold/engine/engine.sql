@@ -183,8 +183,8 @@ begin
             exit when not found or cardinality(rows) >= most;
             rows := rows || row_to_json(item);
         end loop;
-        raise exception using errcode = 'FH000';
-    exception when sqlstate 'FH000' then
+        raise exception using errcode = 'FH999';
+    exception when sqlstate 'FH999' then -- not FH000: that is the class, and would catch every FH error
         null;
     end;
     return array_to_json(rows);
