@@ -12,11 +12,13 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from freehold import Address, Application, Context, Database, Session
 from freehold.postgres.connections import connect
 from freehold.postgres.server import EmbeddedServer
+from tests import probe
 from tests.world import application
 
 _numbers = itertools.count()
@@ -116,3 +118,17 @@ async def rival(database: Database) -> AsyncIterator[Session]:
     """A session of another new organization."""
     async with database.session(await new_context(database)) as session:
         yield session
+
+
+@pytest.fixture
+async def raw(server: Server, database_name: str) -> AsyncIterator[asyncpg.Connection]:
+    """A plain connection of the application role, without any context."""
+    async with probe.plain(server.address(database_name)) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def admin(server: Server, database_name: str) -> AsyncIterator[asyncpg.Connection]:
+    """A plain connection of the administrator to the worker's database."""
+    async with probe.plain(server.admin_address(database_name)) as connection:
+        yield connection

@@ -89,9 +89,20 @@ class FreeholdError(Exception):
         text = f"{self.message} [{self.code}]"
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross process borders (test workers, queues); their constructors take other arguments than Exception's.
+        return _restored, (type(self), self.args, self.__dict__)
+
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON-able values: code, message, hint and what its class adds."""
         return {"code": self.code, "error": type(self).__name__, "message": self.message, "hint": self.hint}
+
+
+def _restored(cls: type[FreeholdError], arguments: tuple[Any, ...], state: Mapping[str, Any]) -> FreeholdError:
+    error = cls.__new__(cls)
+    error.args = arguments
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigurationError(FreeholdError):

@@ -9,6 +9,9 @@ begin
     if organization is null then
         raise exception 'a call needs an organization' using errcode = 'FH301';
     end if;
+    if nullif(current_setting('{setting}.organization_id', true), '') <> organization::text then
+        raise exception 'a transaction belongs to one organization' using errcode = 'FH301';
+    end if;
     perform set_config('{setting}.organization_id', organization::text, true), set_config('{setting}.context', context, true);
     return organization;
 end $$;
@@ -46,7 +49,7 @@ insert into {engine}.settings values ('cursor_key', encode(uuid_send(gen_random_
 on conflict do nothing;
 
 create or replace function {engine}.cursor_key() returns text
-language sql stable security definer set search_path = pg_catalog as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select value from {engine}.settings where name = 'cursor_key'
 $$;
 
@@ -87,7 +90,7 @@ create table if not exists {engine}.log_default partition of {engine}.log defaul
 
 -- Makes the partitions of this month and of the months that follow.
 create or replace function {engine}.extend_log(months integer) returns integer
-language plpgsql security definer set search_path = pg_catalog as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     first date := date_trunc('month', now() at time zone 'UTC');
     month date;
@@ -112,8 +115,9 @@ end $$;
 select {engine}.extend_log(3);
 
 -- Statement triggers: one call however many rows. SECURITY DEFINER, because the application role may not write the log.
+-- All that runs as the owner names pg_temp last in its search_path: else a type that the caller made there would be used first.
 create or replace function {engine}.log_create() returns trigger
-language plpgsql security definer set search_path = pg_catalog as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare c jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, new, actor_id, request_id, client_ip, user_agent)
@@ -124,7 +128,7 @@ begin
 end $$;
 
 create or replace function {engine}.log_update() returns trigger
-language plpgsql security definer set search_path = pg_catalog as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare c jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
@@ -136,7 +140,7 @@ end $$;
 
 -- The same where deletion is soft: an update of deleted_at is a deletion or a restoration.
 create or replace function {engine}.log_update_soft() returns trigger
-language plpgsql security definer set search_path = pg_catalog as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare c jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
@@ -150,7 +154,7 @@ begin
 end $$;
 
 create or replace function {engine}.log_delete() returns trigger
-language plpgsql security definer set search_path = pg_catalog as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare c jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, actor_id, request_id, client_ip, user_agent)
@@ -162,22 +166,39 @@ end $$;
 
 -- block: read
 -- A hand-written query: context, read-only, arguments bound as one JSON array, at most so many rows.
+-- It is opened as a cursor, which takes one statement and no more. What the query set on the connection is undone, by
+-- rolling back the subtransaction in which it ran: the next call there may be another organization's.
 create or replace function {engine}.read(organization uuid, context text, statement text, arguments jsonb, most integer) returns json
 language plpgsql volatile parallel unsafe as $$
-declare rows json;
+declare
+    rows json[] := '{{}}';
+    query refcursor;
+    item record;
 begin
     perform {engine}.enter(organization, context), set_config('transaction_read_only', 'on', true);
-    execute 'select coalesce(json_agg(r), ''[]'') from (select * from (' || statement || E'\n) as q limit ' || most || ') as r'
-        into rows using arguments;
-    return rows;
+    begin
+        open query for execute statement using arguments;
+        loop
+            fetch query into item;
+            exit when not found or cardinality(rows) >= most;
+            rows := rows || row_to_json(item);
+        end loop;
+        raise exception using errcode = 'FH999';
+    exception when sqlstate 'FH999' then -- not FH000: that is the class, and would catch every FH error
+        null;
+    end;
+    return array_to_json(rows);
 end $$;
 
 create or replace function {engine}.explain(organization uuid, context text, statement text, arguments jsonb) returns json
 language plpgsql volatile parallel unsafe as $$
-declare plan json;
+declare
+    plan json;
+    query refcursor;
 begin
     perform {engine}.enter(organization, context), set_config('transaction_read_only', 'on', true);
-    execute 'explain (format json, verbose) select * from (' || statement || E'\n) as q' into plan using arguments;
+    open query for execute 'explain (format json, verbose) ' || statement using arguments;
+    fetch query into plan;
     return plan;
 end $$;
 

@@ -1,7 +1,6 @@
 """The generated functions of each entity, and the policies, triggers and grants of its table.
 
-A get by id has a function, because it is the call that is made most and a plan that is kept on the server is its
-largest saving. Each write is one call: it enters the context, changes one record, and answers with what the record is now. What is
+Each write is one call: it enters the context, changes one record, and answers with what the record is now. What is
 expected to happen (the version has moved on, the record is not there) is an answer, not an exception, so that no
 record's content gets into the server's log of errors.
 
@@ -11,7 +10,6 @@ conflict. So of all writers that read one version, exactly one succeeds.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from freehold.engine.blocks import Roles
 from freehold.model.description import EntityDescription, FieldDescription
@@ -20,18 +18,12 @@ from freehold.sql.identifiers import Schemas, literal, quoted
 from freehold.sql.reads import row_json
 from freehold.sql.statements import Arguments
 
-__all__ = ["entity_function", "entity_objects", "get_call"]
+__all__ = ["entity_function", "entity_objects"]
 
 
 def entity_function(schemas: Schemas, entity: EntityDescription, action: str) -> str:
-    """The quoted name of the function that does an action (get, create, update, delete, restore, purge) on an entity."""
+    """The quoted name of the function that does an action (create, update, delete, restore, purge) on an entity."""
     return schemas.own(f"{entity.table}_{action}")
-
-
-@lru_cache(maxsize=4096)
-def get_call(entity: EntityDescription, schemas: Schemas) -> str:
-    """The statement that calls an entity's get: its record, or null, in column `record`."""
-    return f"select {entity_function(schemas, entity, 'get')}($1, $2, $3) as record"
 
 
 def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
@@ -39,7 +31,6 @@ def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) ->
     statements = [
         *_isolation(entity, schemas, roles),
         *_triggers(entity, schemas),
-        _get(entity, schemas),
         _create(entity, schemas),
     ]
     guard = "t.deleted_at is null" if entity.soft_delete else "true"
@@ -91,18 +82,6 @@ def _answer(entity: EntityDescription, schemas: Schemas) -> str:
 
 def _names(fields: Sequence[FieldDescription], prefix: str = "") -> str:
     return ", ".join(prefix + quoted(field.name) for field in fields)
-
-
-def _get(entity: EntityDescription, schemas: Schemas) -> str:
-    """A record by id. Its plan is kept on the server, whoever sits between."""
-    return f"""
-create or replace function {entity_function(schemas, entity, "get")}(organization uuid, context text, id uuid) returns json
-language plpgsql volatile parallel unsafe as $freehold$
-begin
-    perform {schemas.own("enter")}($1, $2);
-    return (select {_answer(entity, schemas)} from {schemas.table(entity.table)} as t
-        where t.organization_id = $1 and t.id = $3{" and t.deleted_at is null" if entity.soft_delete else ""});
-end $freehold$"""
 
 
 def _create(entity: EntityDescription, schemas: Schemas) -> str:
@@ -163,7 +142,7 @@ end $freehold$"""
 
 def _function_grants(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
     change = "uuid, text, uuid, integer"
-    signatures = {"get": "uuid, text, uuid", "create": "uuid, text, jsonb", "delete": change}
+    signatures = {"create": "uuid, text, jsonb", "delete": change}
     if entity.changeable:
         signatures["update"] = f"{change}, jsonb"
     if entity.soft_delete:

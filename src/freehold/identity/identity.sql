@@ -55,7 +55,7 @@ grant select on {engine}.organizations, {engine}.users, {engine}.memberships to 
 -- Work across organizations. Each call names its reason, which the log keeps. None of it answers within an
 -- organization's context, so that a hand-written query there learns nothing of other organizations.
 create or replace function {engine}.outside() returns boolean
-language plpgsql stable set search_path = pg_catalog as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     if {engine}.organization_id() is not null then
         raise exception 'system work is not done within an organization''s context' using errcode = 'FH301';
@@ -65,12 +65,12 @@ end $$;
 revoke all on function {engine}.outside() from public;
 
 create or replace function {engine}.log_system(organization uuid, entity text, record uuid, action text, content jsonb, reason text) returns void
-language sql security definer set search_path = pg_catalog as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     insert into {engine}.log (organization_id, entity, record_id, action, new, reason) values (organization, entity, record, action, content, reason)
 $$;
 
 create or replace function {engine}.create_organization(name text, slug text, reason text) returns json
-language plpgsql security definer set search_path = pg_catalog as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare made {engine}.organizations;
 begin
     perform {engine}.outside();
@@ -80,7 +80,7 @@ begin
 end $$;
 
 create or replace function {engine}.create_user(email text, name text, reason text) returns json
-language plpgsql security definer set search_path = pg_catalog as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare made {engine}.users;
 begin
     perform {engine}.outside();
@@ -90,7 +90,7 @@ begin
 end $$;
 
 create or replace function {engine}.add_member(organization uuid, member uuid, role text, reason text) returns json
-language plpgsql security definer set search_path = pg_catalog as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare made {engine}.memberships;
 begin
     perform {engine}.outside();
@@ -101,17 +101,17 @@ begin
 end $$;
 
 create or replace function {engine}.find_organization(wanted text) returns json
-language sql stable security definer set search_path = pg_catalog as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select row_to_json(o) from {engine}.organizations o where o.slug = wanted and {engine}.outside()
 $$;
 
 create or replace function {engine}.find_user(wanted text) returns json
-language sql stable security definer set search_path = pg_catalog as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select row_to_json(u) from {engine}.users u where u.email = lower(wanted) and {engine}.outside()
 $$;
 
 create or replace function {engine}.find_membership(slug text, email text) returns json
-language sql stable security definer set search_path = pg_catalog as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select row_to_json(m) from {engine}.memberships m
     join {engine}.organizations o on o.id = m.organization_id join {engine}.users u on u.id = m.user_id
     where o.slug = $1 and u.email = lower($2) and {engine}.outside()

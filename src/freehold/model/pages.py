@@ -5,13 +5,13 @@ that carries them is signed, and bound to what was asked: organization, entity, 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 from itsdangerous import BadData, URLSafeSerializer
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from freehold.errors import CursorError, Issue, ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
@@ -94,7 +94,8 @@ def parse_order(order_by: OrderBy, entity: EntityDescription, *, subject: str = 
             issues.append(Issue((index,), *problem))
             continue
         nulls = item.nulls or ("first" if item.descending else "last")
-        sorts[item.field] = Sort(entity.fields[item.field], item.descending, nulls == "first")
+        if "id" not in sorts:  # what comes after the id decides nothing
+            sorts[item.field] = Sort(entity.fields[item.field], item.descending, nulls == "first")
     if issues:
         raise ValidationError(issues, subject=subject)
     if "id" not in sorts:
@@ -223,7 +224,7 @@ class Page(Generic[RecordT]):
         records: parsed; empty where the page was asked `as_json`.
         json: the records as PostgreSQL wrote them, a JSON array; None unless asked.
         total: how many records match in all, where asked.
-        ends: the order fields of the row read first and, where the page is full, of the one read last: a JSON array.
+        ends: makes the JSON values of the order fields of the row read first and of the one read last.
         near: whether the page was continued from a cursor, so that there is a page on that side.
         far: whether there are more rows on the other side.
         backward: whether it was read backwards.
@@ -236,7 +237,7 @@ class Page(Generic[RecordT]):
         *,
         json: bytes | None = None,
         total: int | None = None,
-        ends: bytes | None = None,
+        ends: Callable[[], Sequence[Sequence[Any]]] = lambda: (),
         near: bool = False,
         far: bool = False,
         backward: bool = False,
@@ -276,6 +277,6 @@ class Page(Generic[RecordT]):
 
     def _cursor(self, side: str, *, first: bool) -> str | None:
         """The cursor of the row that was read first (nearest to where the page was continued from) or last."""
-        if not self._has[side] or self._ends is None or self._signer is None:
+        if not self._has[side] or self._signer is None:
             return None
-        return self._signer.sign(self._binding, from_json(self._ends)[0 if first else -1])
+        return self._signer.sign(self._binding, self._ends()[0 if first else -1])

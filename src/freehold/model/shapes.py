@@ -69,6 +69,11 @@ class Shape:
     included: tuple[Included, ...] = ()
     selected: bool = False
 
+    @property
+    def plain(self) -> bool:
+        """Whether its rows are an entity's own columns and nothing else."""
+        return not self.included and not self.selected
+
     @cached_property
     def key(self) -> tuple[Any, ...]:
         """Equal for shapes whose rows have the same class."""

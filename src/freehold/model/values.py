@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import to_json, to_jsonable_python
 
 from freehold.errors import ValidationError
 from freehold.model.description import FieldDescription
 
-__all__ = ["from_json_shape", "stored", "to_payload", "to_sql_text"]
+__all__ = ["from_json_shape", "stored", "to_json_shape", "to_payload", "to_sql_text"]
 
 MAXIMUM_PAYLOAD = 16_000_000
 """Bytes of what one record's write sends."""
@@ -25,6 +25,16 @@ def from_json_shape(field: FieldDescription, value: Any) -> Any:
     if field.kind.name == "bytes":
         value = [bytes.fromhex(item) for item in value] if field.kind.many else bytes.fromhex(value)
     return stored(field.kind.adapter.validate_python(value))
+
+
+def to_json_shape(value: Any) -> Any:
+    """A scalar value in the JSON shape of its kind: what `from_json_shape` reads."""
+    value = stored(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return to_jsonable_python(value)
 
 
 def to_payload(values: Mapping[str, Any], subject: str) -> str:

@@ -187,6 +187,20 @@ class Pool:
         finally:
             self._release(connection)
 
+    async def fetch(
+        self, text: str, arguments: Sequence[Any], *, timeout: float | None = None
+    ) -> "list[asyncpg.Record]":
+        """One message: a statement, and all rows of its answer. See `fetch_row`."""
+        connection = self._warm() or await self._acquire()
+        bound = self._timeout if timeout is None else timeout
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(text, *arguments, timeout=bound)
+            return rows
+        except DRIVER_ERRORS as error:
+            raise translated(error, self._constraints, bound) from error
+        finally:
+            self._release(connection)
+
     async def close(self) -> None:
         """Closes the idle connections now and the others as soon as their calls end."""
         self._closing = True

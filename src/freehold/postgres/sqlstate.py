@@ -37,7 +37,21 @@ _UNAVAILABLE = {
     "57P03": "the database is starting up",
     "57P05": "the connection was idle for too long and was closed",
 }
-_SQL_MISTAKES = {"42601", "42703", "42P01", "42883", "42804", "42725", "42702", "42803", "42P18", "42846", "42809"}
+_SQL_MISTAKES = {
+    "0A000",
+    "42P11",
+    "42601",
+    "42703",
+    "42P01",
+    "42883",
+    "42804",
+    "42725",
+    "42702",
+    "42803",
+    "42P18",
+    "42846",
+    "42809",
+}
 
 
 def translated(
@@ -90,7 +104,7 @@ def _from_sqlstate(
             f"the database role may not do this: {message}",
             hint="the application role reads and writes rows of its tables only",
         )
-    if state == "25006":
+    if state in ("25006", "25001"):
         return ForbiddenError("a hand-written query only reads", hint="use create, update and delete to write")
     if state == "FH301":
         return IsolationError(message, hint="open the session with a Context")

@@ -1,4 +1,8 @@
-"""The statements of reads. Each is one statement, whatever it includes, and brings JSON that PostgreSQL made."""
+"""The statements of reads. Each is one statement, whatever it includes.
+
+Answers with relations, selections and answers that stay JSON are JSON that PostgreSQL made. Plain records come as rows of
+columns: that is the faster way to objects (docs/decisions/rows-and-json.md).
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,7 +17,15 @@ from freehold.sql.filters import condition, joined, visible
 from freehold.sql.identifiers import Schemas, quoted
 from freehold.sql.statements import Arguments, Statement, in_context
 
-__all__ = ["count_statement", "exists_statement", "get_statement", "list_statement", "row_json"]
+__all__ = [
+    "count_statement",
+    "exists_statement",
+    "get_rows_statement",
+    "get_statement",
+    "list_rows_statement",
+    "list_statement",
+    "row_json",
+]
 
 
 def row_json(shape: Shape, alias: str, arguments: Arguments, schemas: Schemas) -> str:
@@ -66,6 +78,28 @@ def _get_text(shape: Shape, schemas: Schemas, deleted: bool, *, single: bool) ->
     )
 
 
+def get_rows_statement(shape: Shape, ids: Sequence[UUID], schemas: Schemas, *, deleted: bool = False) -> Statement:
+    """Some records by id, a row of columns each."""
+    if len(ids) == 1:
+        return Statement(_get_rows_text(shape, schemas, deleted, single=True), (ids[0],))
+    return Statement(_get_rows_text(shape, schemas, deleted, single=False), (list(ids),))
+
+
+@lru_cache(maxsize=4096)
+def _get_rows_text(shape: Shape, schemas: Schemas, deleted: bool, *, single: bool) -> str:
+    found = "t.id = $3::uuid" if single else "t.id = any ($3::uuid[])"
+    where = f"{visible(shape.entity, 't', deleted=deleted)} and {found}"
+    return in_context(
+        schemas,
+        f"select {_plain_columns(shape.fields, 't')} from {schemas.table(shape.entity.table)} as t where {where}",
+    )
+
+
+@lru_cache(maxsize=4096)
+def _plain_columns(fields: tuple[FieldDescription, ...], alias: str) -> str:
+    return ", ".join(f"{alias}.{quoted(field.name)}" for field in fields)
+
+
 def count_statement(
     entity: EntityDescription, filter_: Filter, schemas: Schemas, *, deleted: bool = False
 ) -> Statement:
@@ -112,7 +146,7 @@ def list_statement(
         deleted: whether deleted rows are in.
     """
     entity, arguments = shape.entity, Arguments()
-    ways = [Sort(sort.field, sort.descending != backward, sort.nulls_first != backward) for sort in sorts]
+    ways = _ways(sorts, backward)
     where = _matching(entity, filter_, arguments, schemas, deleted)
     if start is not None:
         where += f" and ({_beyond(ways, start, arguments)})"
@@ -129,6 +163,35 @@ def list_statement(
         f"from (select {row_json(shape, 't', arguments, schemas)} as _j, {ends} as _k, t._n from ({ranked}) as t) as p"
     )
     return Statement(in_context(schemas, body), tuple(arguments.values))
+
+
+def list_rows_statement(
+    shape: Shape,
+    filter_: Filter,
+    sorts: Sequence[Sort],
+    limit: int,
+    schemas: Schemas,
+    *,
+    start: Sequence[Any] | None = None,
+    backward: bool = False,
+    deleted: bool = False,
+) -> Statement:
+    """One page and, if there is one, the row beyond it, a row of columns each; in reversed order where it is read backward.
+
+    The arguments are those of `list_statement`.
+    """
+    arguments = Arguments()
+    ways = _ways(sorts, backward)
+    where = _matching(shape.entity, filter_, arguments, schemas, deleted)
+    if start is not None:
+        where += f" and ({_beyond(ways, start, arguments)})"
+    body = f"select {_plain_columns(shape.fields, 't')} {where} order by {_order(ways, 't')} limit {limit + 1}"
+    return Statement(in_context(schemas, body), tuple(arguments.values))
+
+
+def _ways(sorts: Sequence[Sort], backward: bool) -> list[Sort]:
+    """The order in which a page is read."""
+    return [Sort(sort.field, sort.descending != backward, sort.nulls_first != backward) for sort in sorts]
 
 
 def _matching(entity: EntityDescription, filter_: Filter, arguments: Arguments, schemas: Schemas, deleted: bool) -> str:
@@ -168,9 +231,10 @@ def _beyond(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -
         further = _further(sort, column, value, arguments)
         if further is not None:
             choices.append(" and ".join([*equal, further]))
-        equal.append(
-            f"{column} is null" if value is None else f"{column} = {arguments.add(value, sort.field.kind.sql_type)}"
-        )
+        if sort is not sorts[-1]:
+            equal.append(
+                f"{column} is null" if value is None else f"{column} = {arguments.add(value, sort.field.kind.sql_type)}"
+            )
     first, leading = sorts[0], ""
     if start[0] is not None and not (first.field.nullable and not first.nulls_first):
         # Implied by the rest, and what lets an index start at the right place.

@@ -21,8 +21,8 @@ from freehold.store.messages import Messenger, checked_id
 
 __all__ = ["Change", "history"]
 
-UNTOLD = {"version", "updated_at", "updated_by"}
-"""Fields that change with every change; the diff leaves them out."""
+UNTOLD = {"id", "organization_id", "version", "created_at", "created_by", "updated_at", "updated_by"}
+"""Fields that tell nothing of a change that the change does not tell itself; the diff leaves them out."""
 
 
 @dataclass(frozen=True)

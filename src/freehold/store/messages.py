@@ -44,14 +44,23 @@ class Messenger:
         """The one row of a statement that was built for this context."""
         return await self.call(statement.text, statement.arguments)
 
+    async def rows(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        """The rows of a statement that was built for this context, each with its columns in order."""
+        self._check_open()
+        arguments = (*self._prefix, *statement.arguments)
+        return await self.store.pool.fetch(statement.text, arguments, timeout=self._timeout)
+
     async def call(self, text: str, arguments: Sequence[Any] = ()) -> Row:
         """The one row of a statement whose first parameters are the organization and the context."""
+        self._check_open()
+        row = await self.store.pool.fetch_row(text, (*self._prefix, *arguments), timeout=self._timeout)
+        return {} if row is None else row
+
+    def _check_open(self) -> None:
         if not self.open:
             raise IsolationError(
                 "the session is closed", hint="keep calls inside of 'async with database.session(context)'"
             )
-        row = await self.store.pool.fetch_row(text, (*self._prefix, *arguments), timeout=self._timeout)
-        return {} if row is None else row
 
 
 def checked_id(value: Any, subject: str) -> UUID:

@@ -8,17 +8,26 @@ can join, because none is ready to run, asks at once.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from freehold.engine.functions import get_call
+from pydantic_core import from_json
+
 from freehold.errors import FreeholdError, NotFoundError, ValidationError
-from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
-from freehold.model.filters import parse_filter
-from freehold.model.pages import OrderBy, Page, binding, parse_limit, parse_order
+from freehold.model.filters import Filter, parse_filter
+from freehold.model.pages import OrderBy, Page, Sort, binding, parse_limit, parse_order
 from freehold.model.shapes import Shape
-from freehold.sql.reads import count_statement, exists_statement, get_statement, list_statement
+from freehold.model.values import to_json_shape
+from freehold.sql.reads import (
+    count_statement,
+    exists_statement,
+    get_rows_statement,
+    get_statement,
+    list_rows_statement,
+    list_statement,
+)
 from freehold.store.messages import Messenger, checked_id
 
 __all__ = ["Reader"]
@@ -27,6 +36,25 @@ EntityT = TypeVar("EntityT", bound=Entity)
 
 MAXIMUM_IDS = 1_000
 """Records of one get."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A page as it was asked for, checked. See `list_statement`."""
+
+    shape: Shape
+    condition: Filter
+    sorts: tuple[Sort, ...]
+    limit: int
+    start: tuple[Any, ...] | None
+    backward: bool
+    deleted: bool
+    binding: str
+    continued: bool
+
+    def place(self, record: Entity) -> list[Any]:
+        """Where a record stands in the order, for a cursor."""
+        return [to_json_shape(getattr(record, sort.field.name)) for sort in self.sorts]
 
 
 class _Batch:
@@ -49,6 +77,7 @@ class _Batch:
             self.answer.set_result(found)
         else:
             self.answer.set_exception(error)
+            self.answer.exception()  # it is the leader's to raise; who joined may all have been cancelled
 
 
 def _others_are_ready() -> bool:
@@ -73,10 +102,10 @@ class Reader:
         id = checked_id(id, entity.name)
         key = (entity.name, private, deleted)
         if not self._batches and not _others_are_ready():
-            record = await self._alone(cls, entity, id, private=private, deleted=deleted)
-            if record is None:
+            alone = await self.get_many(cls, [id], private=private, deleted=deleted)
+            if not alone:
                 raise NotFoundError(entity.name, id)
-            return record
+            return alone[0]
         while True:
             batch = self._batches.get(key)
             if batch is None or len(batch.ids) >= MAXIMUM_IDS:
@@ -91,15 +120,6 @@ class Reader:
         if record is None:
             raise NotFoundError(entity.name, id)
         return record  # type: ignore[no-any-return]  # parsed as cls
-
-    async def _alone(
-        self, cls: type[EntityT], entity: EntityDescription, id: UUID, *, private: bool, deleted: bool
-    ) -> EntityT | None:
-        if private or deleted:
-            found = await self.get_many(cls, [id], private=private, deleted=deleted)
-            return found[0] if found else None
-        row = await self._messenger.call(get_call(entity, self._store.schemas), (id,))
-        return None if row["record"] is None else cls.model_validate_json(row["record"])
 
     async def _lead(self, cls: type[Entity], key: tuple[str, bool, bool], id: UUID) -> Mapping[UUID, Any]:
         batch = self._batches[key] = _Batch(id)
@@ -126,8 +146,8 @@ class Reader:
     async def get_many(self, cls: type[EntityT], ids: Sequence[UUID], *, private: bool, deleted: bool) -> list[EntityT]:
         """Records by id, in no order."""
         shape = self._store.shapes.parse(self._store.registry[cls], private=private)
-        rows = await self.get_json(shape, ids, deleted=deleted)
-        return [] if rows is None else self._store.shapes.adapter(shape).validate_json(rows)
+        rows = await self._messenger.rows(get_rows_statement(shape, ids, self._store.schemas, deleted=deleted))
+        return self._store.reader(shape).read(cls, rows)
 
     async def get_json(self, shape: Shape, ids: Sequence[UUID], *, deleted: bool) -> bytes | None:
         """Records by id as a JSON array; None when there is none."""
@@ -179,27 +199,45 @@ class Reader:
         start = None
         if cursor is not None:
             start = self._store.signer.read(cursor, bound, sorts, subject="before" if backward else "after")
-        statement = list_statement(
-            shape,
-            condition,
-            sorts,
-            limit,
-            self._store.schemas,
-            start=start,
-            backward=backward,
-            total=with_total,
-            deleted=deleted,
-        )
-        row = await self._messenger.read(statement)
-        records = [] if as_json else self._store.shapes.adapter(shape).validate_json(row["rows"])
+        asked = _Asked(shape, condition, sorts, limit, start, backward, deleted, bound, cursor is not None)
+        if shape.plain and not as_json and not with_total:
+            return await self._row_page(cls, asked)
+        return await self._json_page(asked, with_total=with_total, as_json=as_json)
+
+    async def _row_page(self, cls: type[EntityT], asked: "_Asked") -> Page[EntityT]:
+        """A page of plain records, from rows of columns."""
+        statement = list_rows_statement(
+            asked.shape, asked.condition, asked.sorts, asked.limit, self._store.schemas,
+            start=asked.start, backward=asked.backward, deleted=asked.deleted,
+        )  # fmt: skip
+        rows = await self._messenger.rows(statement)
+        records = self._store.reader(asked.shape).read(cls, rows[: asked.limit])
         return Page(
-            records,
+            records[::-1] if asked.backward else records,
+            ends=lambda: [asked.place(record) for record in (records[0], records[-1])],
+            near=asked.continued and bool(records),
+            far=len(rows) > asked.limit,
+            backward=asked.backward,
+            signer=self._store.signer,
+            binding=asked.binding,
+        )
+
+    async def _json_page(self, asked: "_Asked", *, with_total: bool, as_json: bool) -> Page[Any]:
+        """A page of anything, from JSON that PostgreSQL made."""
+        statement = list_statement(
+            asked.shape, asked.condition, asked.sorts, asked.limit, self._store.schemas,
+            start=asked.start, backward=asked.backward, total=with_total, deleted=asked.deleted,
+        )  # fmt: skip
+        row = await self._messenger.read(statement)
+        ends = row["ends"]
+        return Page(
+            [] if as_json else self._store.shapes.adapter(asked.shape).validate_json(row["rows"]),
             json=row["rows"] if as_json else None,
             total=row["total"],
-            ends=row["ends"],
-            near=cursor is not None,
+            ends=lambda: from_json(ends),
+            near=asked.continued and ends is not None,
             far=row["more"],
-            backward=backward,
+            backward=asked.backward,
             signer=self._store.signer,
-            binding=bound,
+            binding=asked.binding,
         )

@@ -1,12 +1,13 @@
 """What all sessions of one database share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from freehold.model.pages import CursorSigner
 from freehold.model.registry import Registry
-from freehold.model.shapes import Shapes
+from freehold.model.shapes import Shape, Shapes
 from freehold.postgres.connections import Pool
 from freehold.sql.identifiers import Schemas
+from freehold.store.rows import RowReader
 
 __all__ = ["Store"]
 
@@ -28,3 +29,11 @@ class Store:
     schemas: Schemas
     shapes: Shapes
     signer: CursorSigner
+    _readers: dict[Shape, RowReader] = field(default_factory=dict, init=False, repr=False)
+
+    def reader(self, shape: Shape) -> RowReader:
+        """What makes entities of the rows of a plain shape."""
+        reader = self._readers.get(shape)
+        if reader is None:
+            reader = self._readers[shape] = RowReader(shape)
+        return reader

@@ -1,0 +1,204 @@
+"""What a run leaves behind: tables on the terminal, a JSON file and a chart per benchmark."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import log_trigger
+from benchmarks.harness import Benchmark, Measured, Plan, Setting, Target
+from benchmarks.world import World
+
+mpl.use("svg")
+from matplotlib import pyplot as plt  # after the choice of backend
+
+WIDTH = 160
+"""Columns, where the output goes to a file."""
+RESULTS = Path(__file__).parent / "results"
+OURS, PEER = "#1f6f5c", "#b8c4c2"
+
+
+def conditions(world: World, plan: Plan) -> dict[str, object]:
+    """Where and how it was measured; goes into each JSON file."""
+    near, far = world.round_trips["socket"], world.round_trips["proxy"]
+    return {
+        "machine": dict(world.machine),
+        "plan": asdict(plan),
+        "select_1_microseconds": {path: asdict(trip) for path, trip in world.round_trips.items()},
+        "proxy_adds_microseconds": {name: getattr(far, name) - getattr(near, name) for name in ("p25", "p50", "p95")},
+    }
+
+
+def print_conditions(console: Console, world: World) -> None:
+    near, far = world.round_trips["socket"], world.round_trips["proxy"]
+    console.print(", ".join(f"{name} {value}" for name, value in world.machine.items()), style="dim")
+    console.print(
+        f"select 1 takes {near.p50:.0f} us on the socket and {far.p50:.0f} us through the proxy "
+        f"(p95 {near.p95:.0f} and {far.p95:.0f}): the proxy adds a round trip of {far.p50 - near.p50:.0f} us.",
+        style="dim",
+    )
+
+
+def verdict(target: Target | None, ratio: float) -> str:
+    if target is None:
+        return ""
+    return f"{target.ratio:g}x {'[green]met' if ratio >= target.ratio else '[red]not met'}"
+
+
+def target_of(benchmark: Benchmark[Any, Any], measured: Measured) -> Target | None:
+    """The target that concerns this contender in this setting."""
+    for target in benchmark.targets:
+        if (target.peer, target.path, target.workers) == (measured.contender, measured.path, measured.workers):
+            return target
+    return None
+
+
+def print_setting(console: Console, benchmark: Benchmark[Any, Any], setting: Setting) -> None:
+    ours = setting.measured[0]
+    connections = "1 connection" if setting.workers == 1 else f"{setting.workers} connections"
+    table = Table(
+        title=f"{benchmark.title}: {setting.path}, {connections} (select 1: {setting.message:.0f} us)",
+        title_justify="left",
+    )
+    table.add_column("contender")
+    for heading in ("calls/s", "rounds", "p50 us", "p95 us", "Python us/call"):
+        table.add_column(heading, justify="right")
+    weighed = ours.memory is not None
+    if weighed:
+        table.add_column("bytes kept", justify="right")
+        table.add_column("peak bytes", justify="right")
+    table.add_column("Freehold is", justify="right")
+    table.add_column("target")
+    for each in setting.measured:
+        cells = [
+            each.label,
+            f"{each.rate:,.0f}",
+            "{:,.0f}-{:,.0f}".format(*each.rates),
+            f"{each.latency(50):,.0f}",
+            f"{each.latency(95):,.0f}",
+            f"{each.cpu:,.0f}",
+        ]
+        if weighed:
+            cells += [f"{each.memory.retained:,.0f}", f"{each.memory.peak:,.0f}"] if each.memory else ["", ""]
+        ratio = ours.ratio(each)
+        cells += ["", ""] if each is ours else [f"{ratio:.2f}x", verdict(target_of(benchmark, each), ratio)]
+        table.add_row(*cells, style="bold" if each is ours else None)
+    console.print(table)
+
+
+def write(benchmark: Benchmark[Any, Any], settings: Sequence[Setting], around: Mapping[str, object]) -> Sequence[Path]:
+    """Write `results/<name>.json` and `.svg`."""
+    rows = [_row(benchmark, setting, each) for setting in settings for each in setting.measured]
+    return _write(
+        benchmark.name, {"name": benchmark.name, "title": benchmark.title, **around, "results": rows}
+    ), _chart(benchmark, settings)
+
+
+def _row(benchmark: Benchmark[Any, Any], setting: Setting, each: Measured) -> dict[str, object]:
+    ours = setting.measured[0]
+    slowest, fastest = each.rates
+    row: dict[str, object] = {
+        "path": each.path,
+        "connections": each.workers,
+        "select_1_microseconds": round(setting.message, 1),
+        "contender": each.contender,
+        "label": each.label,
+        "calls_per_second": round(each.rate, 1),
+        "calls_per_second_slowest_round": round(slowest, 1),
+        "calls_per_second_fastest_round": round(fastest, 1),
+        "latency_p50_microseconds": round(each.latency(50), 1),
+        "latency_p95_microseconds": round(each.latency(95), 1),
+        "python_microseconds_per_call": round(each.cpu, 1),
+    }
+    if each.memory is not None:
+        row["retained_bytes_per_result"] = round(each.memory.retained)
+        row["peak_bytes_per_call"] = round(each.memory.peak)
+    if each is not ours:
+        ratio = ours.ratio(each)
+        row["freehold_times_peer"] = round(ratio, 3)
+        target = target_of(benchmark, each)
+        if target is not None:
+            row["target"] = target.ratio
+            row["met"] = ratio >= target.ratio
+    return row
+
+
+def _write(name: str, content: Mapping[str, object]) -> Path:
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    return path
+
+
+def _chart(benchmark: Benchmark[Any, Any], settings: Sequence[Setting]) -> Path:
+    """A panel per setting; a bar per contender, as long as its calls per second."""
+    columns = min(2, len(settings))
+    lines = -(-len(settings) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(6.2 * columns, 0.7 + 2.4 * lines), squeeze=False)
+    for axis in axes.flat[len(settings) :]:
+        axis.set_visible(False)
+    for axis, setting in zip(axes.flat, settings, strict=False):
+        ours = setting.measured[0]
+        shown = list(reversed(setting.measured))
+        bars = axis.barh(
+            [each.label for each in shown],
+            [each.rate for each in shown],
+            color=[OURS if each is ours else PEER for each in shown],
+        )
+        axis.bar_label(bars, [f"{each.rate:,.0f}" for each in shown], padding=3, fontsize=8)
+        axis.set_title(f"{setting.path}, {setting.workers} at a time", fontsize=9, loc="left")
+        axis.margins(x=0.15)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{benchmark.title} (calls per second)", fontsize=11)
+    return _save(benchmark.name, figure)
+
+
+def _save(name: str, figure: Any) -> Path:  # matplotlib is untyped here
+    figure.tight_layout()
+    path = RESULTS / f"{name}.svg"
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    return path
+
+
+def print_costs(console: Console, costs: Sequence[log_trigger.Cost]) -> None:
+    table = Table(title=f"{log_trigger.TITLE}: one connection", title_justify="left")
+    table.add_column("the update")
+    for heading in ("us without", "us with", "the log costs"):
+        table.add_column(heading, justify="right")
+    table.add_column("target")
+    for cost in costs:
+        mark = (
+            "" if cost.target is None else f"at most {cost.target:.0%} {'[green]met' if cost.met else '[red]not met'}"
+        )
+        table.add_row(cost.way, f"{cost.without:,.0f}", f"{cost.with_log:,.0f}", f"{cost.share:+.0%}", mark)
+    console.print(table)
+
+
+def write_costs(costs: Sequence[log_trigger.Cost], around: Mapping[str, object]) -> Sequence[Path]:
+    rows = [
+        {
+            "update": cost.way,
+            "microseconds_without": round(cost.without, 1),
+            "microseconds_with": round(cost.with_log, 1),
+            "added_share": round(cost.share, 3),
+            **({} if cost.target is None else {"target_at_most": cost.target, "met": cost.met}),
+        }
+        for cost in costs
+    ]
+    figure, axis = plt.subplots(figsize=(6.2, 2.4))
+    names = [cost.way for cost in costs]
+    axis.barh(names, [cost.with_log for cost in costs], color=OURS, label="with the log")
+    axis.barh(names, [cost.without for cost in costs], color=PEER, label="without")
+    axis.set_title(f"{log_trigger.TITLE} (microseconds)", fontsize=10, loc="left")
+    axis.legend(fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    content = {"name": log_trigger.NAME, "title": log_trigger.TITLE, **around, "results": rows}
+    return _write(log_trigger.NAME, content), _save(log_trigger.NAME, figure)

@@ -1,0 +1,166 @@
+"""The calls of the tour. What the tour prints is the source of these functions, so what one reads is what ran.
+
+`aurora` and `harbour` are sessions of the two organizations. The other parameters are results of earlier calls.
+"""
+
+from examples.renoz.analytics import CustomerSummary, Dashboard, TopCustomer, customer_summary, dashboard, top_customers
+from examples.renoz.data import MONTH_START, TODAY
+from examples.renoz.entities import Customer, Order
+from freehold import Group, Include, Page, Session
+from freehold.errors import ConcurrencyError, ValidationError
+from freehold.store.history import Change
+
+__all__ = [
+    "TOUR_NUMBER",
+    "active_customers",
+    "bad_input",
+    "best_customers",
+    "figures",
+    "first_page",
+    "history_of_a_record",
+    "key_accounts",
+    "late_payers",
+    "next_page",
+    "orders_by_status",
+    "remove_leftovers",
+    "same_for_the_other",
+    "summary",
+    "version_conflict",
+]
+
+TOUR_NUMBER = "T-00001"
+"""The number of the customer that the tour makes and removes again."""
+
+
+async def active_customers(session: Session, after: str | None = None) -> Page[Customer]:
+    """The list page of the CRM."""
+    return await session.list(
+        Customer,
+        where={"status": "active", "credit_limit": {"gte": 25_000}},
+        order_by=["-credit_limit", "name"],
+        limit=6,
+        after=after,
+        with_total=True,
+    )
+
+
+async def first_page(aurora: Session) -> Page[Customer]:
+    """A page of one tenant's records."""
+    return await active_customers(aurora)
+
+
+async def next_page(aurora: Session, first_page: Page[Customer]) -> Page[Customer]:
+    """The page after it."""
+    return await active_customers(aurora, after=first_page.next)
+
+
+async def same_for_the_other(harbour: Session) -> Page[Customer]:
+    """The same call in the other tenant's session."""
+    return await active_customers(harbour)
+
+
+async def late_payers(aurora: Session) -> Page[Order]:
+    """A filter across references, into a JSON document, a list and a reversed reference."""
+    return await aurora.list(
+        Order,
+        where={
+            "paid_on": None,
+            "status": {"in": ["shipped", "delivered"]},
+            "customer.settings.invoicing.terms_days": {"lte": 30},
+            "lines.product.category": "battery",
+            "not": {"customer.tags": {"contains": "key-account"}},
+        },
+        order_by=["due_on", "number"],
+        limit=5,
+        with_total=True,
+        include={"customer": Include(select=["name", "settings"])},
+    )
+
+
+async def key_accounts(aurora: Session) -> Page[Customer]:
+    """Three levels of related records, each limited and ordered, in one statement."""
+    return await aurora.list(
+        Customer,
+        where={"tags": {"contains": "key-account"}, "orders.status": "delivered"},
+        order_by="number",
+        limit=2,
+        include={
+            "contacts": Include(order_by=["-is_primary", "last_name", "first_name"], limit=2),
+            "orders": Include(
+                order_by=["-placed_on", "number"],
+                limit=2,
+                include={
+                    "lines": Include(
+                        order_by="position",
+                        limit=2,
+                        include={"product": Include(select=["sku", "name"])},
+                    ),
+                },
+            ),
+            "activities": "count",
+        },
+    )
+
+
+async def orders_by_status(aurora: Session) -> tuple[Group, ...]:
+    """Grouped figures without SQL."""
+    return await aurora.aggregate(
+        Order,
+        group_by=["status"],
+        sum=["total"],
+        avg=["total"],
+        min=["placed_on"],
+        max=["placed_on"],
+    )
+
+
+async def summary(aurora: Session) -> CustomerSummary | None:
+    """The head of a customer's page."""
+    return await customer_summary(aurora, number="C-00008")
+
+
+async def figures(aurora: Session) -> Dashboard:
+    """The dashboard; what counts as this month is a parameter."""
+    return await dashboard(aurora, month_start=MONTH_START, today=TODAY)
+
+
+async def best_customers(aurora: Session) -> list[TopCustomer]:
+    """Who ordered most."""
+    return await top_customers(aurora, most=5)
+
+
+async def bad_input(aurora: Session) -> ValidationError | None:
+    """Everything that is wrong is told at once, and nothing was sent."""
+    try:
+        await aurora.create(Customer, number="12", status="lost", credit_limit="-5", health=120, colour="red")
+    except ValidationError as error:
+        return error
+    return None
+
+
+async def version_conflict(aurora: Session) -> ConcurrencyError | None:
+    """Two people change what they both read."""
+    kelvin = Customer.Create(number=TOUR_NUMBER, name="Kelvin & Co", credit_limit=1_000)
+    customer = await aurora.create(Customer, kelvin)
+    await aurora.update(customer, credit_limit=2_000)  # one saves
+    try:
+        await aurora.update(customer, credit_limit=1_500)  # the other still has version 1
+    except ConcurrencyError as conflict:
+        return conflict
+    return None
+
+
+async def history_of_a_record(aurora: Session, version_conflict: ConcurrencyError) -> tuple[Change, ...]:
+    """Who changed what, from the log; it outlives the record."""
+    customer = await aurora.update(version_conflict.current, credit_limit=1_500, tags=["referral"])
+    deleted = await aurora.delete(customer)
+    restored = await aurora.restore(deleted)
+    await aurora.purge(restored)
+    return await aurora.history(restored)
+
+
+async def remove_leftovers(aurora: Session) -> None:
+    """Removes the tour's customer where a tour was killed before it did."""
+    left = await aurora.find(Customer, {"number": TOUR_NUMBER}, deleted=True)
+    if left is not None:
+        await aurora.purge(left)

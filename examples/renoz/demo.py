@@ -1,0 +1,127 @@
+"""The demo: `python -m examples.renoz.demo [--check] [--path DIR] [--json]`, or `make demo`.
+
+Starts the embedded server, makes the schema and two organizations, loads their data, and walks through the tour. Every
+part can be repeated: a second run finds what is there and changes nothing of it.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from examples.renoz.data import ORGANIZATIONS, Dataset, generate
+from examples.renoz.entities import application
+from examples.renoz.load import Advance, enter, load
+from examples.renoz.printing import FOLDER, make_console, print_end, print_error, print_head, print_step, progress
+from examples.renoz.tour import Result, World, walk
+from freehold import Database, FreeholdError
+
+__all__ = ["main", "prepare", "take_tour"]
+
+
+async def prepare(database: Database, stack: AsyncExitStack, *, scale: float, console: Console) -> World:
+    """Makes the organizations and loads what they lack.
+
+    Args:
+        database: an open one with this application's schema.
+        stack: closes the sessions.
+        scale: of the data; 1 is about 3,000 records for each organization.
+        console: shows how far the load is.
+    """
+    sessions = {}
+    data = {profile.slug: generate(profile, scale) for profile in ORGANIZATIONS}
+    with progress(console) as bars:
+        for slug, dataset in data.items():
+            context = await enter(database, dataset.profile)
+            sessions[slug] = await stack.enter_async_context(database.session(context))
+            await load(sessions[slug], dataset, _bar(bars, dataset))
+    return World(sessions, data)
+
+
+def _bar(bars: Progress, dataset: Dataset) -> Advance:
+    task = bars.add_task(f"{dataset.profile.name:<17}", total=dataset.size, created=0)
+
+    def advance(found: int, created: int) -> None:
+        bars.update(task, advance=found + created, created=bars.tasks[task].fields["created"] + created)
+
+    return advance
+
+
+async def take_tour(world: World, console: Console, *, check: bool = False) -> list[Result]:
+    """Walks through the tour and prints each step as it is taken."""
+    results = []
+    async for result in walk(world, check=check):
+        results.append(result)
+        profile = world.data[result.step.tenant].profile
+        print_step(console, len(results), result, f"{profile.user_name} of {profile.name}")
+    return results
+
+
+async def run(folder: Path, console: Console, *, check: bool) -> tuple[list[Result], float]:
+    """The whole demo. Returns the steps' results, and how many seconds it took."""
+    start = time.perf_counter()
+    print_head(console, folder)
+    async with AsyncExitStack() as stack:
+        with console.status("Starting PostgreSQL"):
+            database = await stack.enter_async_context(Database.embedded(folder, application))
+        world = await prepare(database, stack, scale=1.0, console=console)
+        results = await take_tour(world, console, check=check)
+    return results, time.perf_counter() - start
+
+
+def as_json(results: Sequence[Result], seconds: float) -> str:
+    """The steps' results and timings for a script."""
+    steps = [
+        {
+            "name": result.step.name,
+            "title": result.step.title,
+            "organization": result.step.tenant,
+            "code": result.step.code,
+            "sql": result.step.sql,
+            "milliseconds": round(result.milliseconds, 3),
+            "milliseconds_again": None if result.again is None else round(result.again, 3),
+            "result": result.facts,
+            "differences": result.differences,
+        }
+        for result in results
+    ]
+    report = {"passed": not any(result.differences for result in results), "seconds": round(seconds, 3)}
+    return json.dumps(report | {"steps": steps}, indent=2, ensure_ascii=False)
+
+
+def main(
+    check: Annotated[
+        bool, typer.Option("--check", help="Verify each step against the data; exit 1 if any differs.")
+    ] = False,
+    path: Annotated[Path, typer.Option("--path", metavar="DIR", help="The server's folder.")] = FOLDER,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print the results and timings as JSON, and nothing else.")
+    ] = False,
+) -> None:
+    """A CRM for two organizations on the embedded PostgreSQL: loads them, and shows what Freehold does."""
+    console = make_console(quiet=json_)
+    try:
+        results, seconds = asyncio.run(run(path, console, check=check))
+    except FreeholdError as error:
+        if json_:
+            typer.echo(json.dumps({"passed": False, "error": error.as_dict()}, indent=2))
+        else:
+            print_error(make_console(stderr=True), error)
+        raise typer.Exit(1) from None
+    failed = [result for result in results if result.differences]
+    if json_:
+        typer.echo(as_json(results, seconds))
+    print_end(console, seconds, failed, checked=check, folder=path)
+    if failed:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,144 @@
+"""The commands."""
+
+import asyncio
+import os
+import signal
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from freehold.app import Database
+from freehold.cli.loading import load_application
+from freehold.cli.output import console, failing, print_json
+from freehold.errors import ConfigurationError
+from freehold.postgres.connections import Address
+from freehold.postgres.server import EmbeddedServer
+
+__all__ = ["main"]
+
+commands = typer.Typer(
+    help="The multi-tenant data layer for Python on PostgreSQL.", no_args_is_help=True, add_completion=False
+)
+
+Target = Annotated[str, typer.Argument(metavar="APPLICATION", help="Where the application is: package.module:name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value, for programs.")]
+PASSWORD = "FREEHOLD_APPLICATION_PASSWORD"  # noqa: S105  # the variable's name
+
+
+@commands.command()
+def version() -> None:
+    """Print Freehold's version."""
+    console.print(installed_version("freehold"))
+
+
+@commands.command()
+def schema(target: Target, as_json: Json = False) -> None:
+    """Print the SQL that makes the application's schema in an empty database."""
+    with failing(as_json=as_json):
+        statements = load_application(target).plan().statements()
+        if as_json:
+            print_json(statements)
+        else:
+            typer.echo(
+                "begin;\n" + "".join(f"{statement.strip().rstrip(';')};\n" for statement in statements) + "commit;"
+            )
+
+
+@commands.command()
+def manifest(target: Target) -> None:
+    """Print the application's declarations as JSON: what generators read."""
+    with failing(as_json=True):
+        print_json(load_application(target).manifest())
+
+
+@commands.command()
+def setup(
+    target: Target,
+    url: Annotated[
+        str,
+        typer.Option(
+            help="URL of an administrator: superuser, or owner with CREATEROLE.",
+            envvar="FREEHOLD_ADMIN_URL",
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Create roles and schema in a database.
+
+    The application role's password is read from the variable FREEHOLD_APPLICATION_PASSWORD, or asked for.
+    """
+    with failing(as_json=as_json):
+        application = load_application(target)
+        password = os.environ.get(PASSWORD) or _asked_password(as_json)
+        changed = asyncio.run(application.setup(Address(url=url), {application.roles.application: password}))
+        if as_json:
+            print_json({"changed": changed, "role": application.roles.application})
+        elif changed:
+            console.print(f"The schema is there. Connect as [bold]{application.roles.application}[/].")
+        else:
+            console.print("The schema is there already; nothing was changed.")
+
+
+def _asked_password(as_json: bool) -> str:
+    if as_json or not os.isatty(0):
+        raise ConfigurationError(
+            "there is no password for the application role", hint=f"set {PASSWORD}, or run the command in a terminal"
+        )
+    return str(typer.prompt("Password of the application role", hide_input=True, confirmation_prompt=True))
+
+
+@commands.command()
+def check(
+    target: Target,
+    url: Annotated[str, typer.Option(help="postgresql:// URL of the application role.", envvar="FREEHOLD_URL")],
+    as_json: Json = False,
+) -> None:
+    """Check that the application can serve from a database: role, schema, server."""
+
+    async def opened() -> None:
+        async with Database.open(url, load_application(target), size=1):
+            pass
+
+    with failing(as_json=as_json):
+        asyncio.run(opened())
+        if as_json:
+            print_json({"ok": True})
+        else:
+            console.print("Isolation holds for this role, and the schema is there.")
+
+
+@commands.command()
+def server(
+    path: Annotated[Path, typer.Argument(help="The server's folder; made when it is not there.")],
+    as_json: Json = False,
+) -> None:
+    """Run the embedded PostgreSQL of a folder until interrupted, and say how to connect with psql."""
+
+    async def running() -> None:
+        done = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, done.set)
+        async with await EmbeddedServer.start(path) as embedded:
+            where = embedded.connection()
+            if as_json:
+                print_json({"host": where.host, "port": where.port, "user": where.user, "database": where.database})
+            else:
+                console.print(
+                    f"PostgreSQL runs in {escape(str(path))}. Connect with its password, which lies in that folder:"
+                )
+                console.print(
+                    f"  psql -h {escape(where.host)} -p {where.port} -U {where.user} {where.database}", highlight=False
+                )
+                console.print("Press Ctrl-C to leave; the server stops when its last user has left.")
+            await done.wait()
+
+    with failing(as_json=as_json):
+        asyncio.run(running())
+
+
+def main() -> None:
+    """Runs the command line."""
+    commands()

@@ -1,0 +1,76 @@
+"""Rows of columns as entities.
+
+What comes from an entity's own table is typed by its columns, so there is nothing to validate. Only what the driver
+does not make by itself is converted: members of enums, and JSON documents.
+"""
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from freehold.model.description import FieldDescription
+from freehold.model.entity import Entity
+from freehold.model.shapes import Shape
+
+__all__ = ["RowReader"]
+
+EntityT = TypeVar("EntityT", bound=Entity)
+
+_set = object.__setattr__
+
+
+class RowReader:
+    """Makes entities from rows that have the columns of a shape, in order.
+
+    Args:
+        shape: a plain one: an entity's fields, without relations.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        cls = shape.entity.cls
+        self._names = tuple(field.name for field in shape.fields)
+        self._converters = [
+            (field.name, converter) for field in shape.fields if (converter := _converter(field)) is not None
+        ]
+        # What the class has and the table has not (deleted_at where deletion is for good) has its default.
+        self._absent = {
+            name: info.default for name, info in cls.model_fields.items() if name not in shape.entity.fields
+        }
+        self._hook = cls.__pydantic_post_init__ is not None
+
+    def read(self, cls: type[EntityT], rows: Sequence[Sequence[Any]]) -> list[EntityT]:
+        """An entity of each row."""
+        return [self._one(cls, row) for row in rows]
+
+    def _one(self, cls: type[EntityT], row: Sequence[Any]) -> EntityT:
+        """What `model_construct` makes, without its search for aliases and defaults."""
+        values = dict(zip(self._names, row, strict=True))
+        for name, convert in self._converters:
+            value = values[name]
+            if value is not None:
+                values[name] = convert(value)
+        values.update(self._absent)
+        record = cls.__new__(cls)
+        _set(record, "__dict__", values)
+        _set(record, "__pydantic_fields_set__", set(self._names))
+        _set(record, "__pydantic_extra__", None)
+        _set(record, "__pydantic_private__", None)
+        if self._hook:
+            record.model_post_init(None)
+        return record
+
+
+def _converter(field: FieldDescription) -> Callable[[Any], Any] | None:
+    kind = field.kind
+    if kind.name == "json":
+        # The declared type without the bounds of input: what is stored is read as it is.
+        adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)
+        return adapter.validate_json
+    if isinstance(kind.python, type) and issubclass(kind.python, enum.Enum):
+        members = {member.value: member for member in kind.python}
+        if kind.many:
+            return lambda values: [members[value] for value in values]
+        return members.__getitem__
+    return None

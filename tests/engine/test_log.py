@@ -1,0 +1,156 @@
+"""The log's partitions: one for each month, a default one for the rest, and a function that may run anywhere, any time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+
+from freehold import Database
+from freehold.model.context import new_id
+from tests.conftest import Server, new_context
+from tests.probe import plain, scratch
+from tests.world import Customer, application
+
+Connection = asyncpg.Connection
+
+PARTITIONS = (
+    "select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid "
+    "where i.inhparent = 'freehold.log'::regclass order by 1"
+)
+ROW = "insert into freehold.log (organization_id, entity, action, at) values ($1, 'X', 'create', $2) returning tableoid::regclass::text"
+
+
+def month(ahead: int) -> str:
+    """The name of a month's partition, so many months from now."""
+    now = datetime.now(UTC)
+    year, number = divmod(now.year * 12 + now.month - 1 + ahead, 12)
+    return f"log_{year}_{number + 1:02}"
+
+
+@pytest.fixture
+async def name(server: Server) -> AsyncIterator[str]:
+    async with scratch(server) as name:
+        yield name
+
+
+@pytest.fixture
+async def own(server: Server, name: str) -> AsyncIterator[Connection]:
+    """The administrator in a database of the test's own."""
+    async with plain(server.admin_address(name)) as connection:
+        yield connection
+
+
+async def partitions(connection: Connection) -> list[str]:
+    return [row["relname"] for row in await connection.fetch(PARTITIONS)]
+
+
+async def test_this_month_and_the_next_three_have_partitions(own: Connection) -> None:
+    assert await partitions(own) == [*(month(ahead) for ahead in range(4)), "log_default"]
+
+
+async def test_a_row_lies_in_its_month(own: Connection) -> None:
+    now = datetime.now(UTC)
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    for at in (now, first):
+        assert await own.fetchval(ROW, new_id(), at) == f"freehold.{month(0)}"
+
+
+@pytest.mark.parametrize("year", [1999, 2399])
+async def test_a_row_of_a_month_without_a_partition_is_kept_too(own: Connection, year: int) -> None:
+    assert await own.fetchval(ROW, new_id(), datetime(year, 5, 5, tzinfo=UTC)) == "freehold.log_default"
+
+
+async def test_a_row_of_the_default_partition_is_read_like_any_other(
+    server: Server, name: str, own: Connection
+) -> None:
+    async with Database.open(server.address(name), application, size=1) as database:
+        session = database.session(await new_context(database))
+        made = await session.create(Customer, name="x")
+        await own.execute(f"begin; delete from freehold.log_default; drop table freehold.{month(0)}; commit")
+        changed = await session.update(made, name="y")
+        assert [change.diff for change in await session.history(changed)] == [{"name": ("x", "y")}]
+        assert await own.fetchval("select count(*) from freehold.log_default") == 1
+
+
+async def test_extending_twice_is_as_good_as_once(server: Server, name: str, own: Connection) -> None:
+    async with plain(server.address(name)) as raw:
+        before = await own.fetch("select oid from pg_class where relname ~ '^log_'")
+        assert await raw.fetchval("select freehold.extend_log(3)") == 0
+        assert await own.fetch("select oid from pg_class where relname ~ '^log_'") == before
+        assert await raw.fetchval("select freehold.extend_log(5)") == 2
+        assert await raw.fetchval("select freehold.extend_log(5)") == 0
+        assert await partitions(own) == [*(month(ahead) for ahead in range(6)), "log_default"]
+
+
+@pytest.mark.parametrize(("asked", "most"), [(-5, 4), (0, 4), (10**6, 25)])
+async def test_what_is_asked_is_bounded(server: Server, name: str, own: Connection, asked: int, most: int) -> None:
+    async with plain(server.address(name)) as raw:
+        await raw.fetchval("select freehold.extend_log($1)", asked)
+    assert len(await partitions(own)) == most + 1
+
+
+async def test_two_that_extend_at_once_do_not_fail(server: Server, name: str, own: Connection) -> None:
+    async with plain(server.address(name)) as one, plain(server.address(name)) as other:
+        transaction = one.transaction()
+        await transaction.start()
+        assert await one.fetchval("select freehold.extend_log(8)") == 5
+        second = asyncio.ensure_future(other.fetchval("select freehold.extend_log(9)"))
+
+        async def waits() -> bool:
+            return bool(await own.fetchval("select count(*) from pg_locks where locktype = 'advisory' and not granted"))
+
+        while not await waits():
+            assert not second.done()
+            await asyncio.sleep(0.005)
+        await transaction.commit()
+        await second
+    assert await partitions(own) == [*(month(ahead) for ahead in range(10)), "log_default"]
+
+
+async def test_rows_in_the_default_partition_do_not_keep_later_months_from_theirs(own: Connection) -> None:
+    """After a pause in which nobody extended the log, this month's rows lie in the default partition already."""
+    for ahead in range(4):
+        await own.execute(f"drop table freehold.{month(ahead)}")
+    assert await own.fetchval(ROW, new_id(), datetime.now(UTC)) == "freehold.log_default"
+    assert await own.fetchval("select freehold.extend_log(3)") == 3
+    assert await partitions(own) == [*(month(ahead) for ahead in (1, 2, 3)), "log_default"]
+    assert await own.fetchval("select count(*) from freehold.log") == 1
+    assert await own.fetchval("select freehold.extend_log(3)") == 0
+
+
+async def test_a_month_begins_at_midnight_utc_whatever_the_connection_s_time_zone(server: Server, name: str) -> None:
+    async with plain(server.admin_address(name)) as admin:
+        bounds = "select pg_get_expr(relpartbound, oid) from pg_class where relname = $1"
+        await admin.execute("set timezone to 'UTC'")
+        expected = await admin.fetchval(bounds, month(3))
+        await admin.execute(f"drop table freehold.{month(3)}; set timezone to 'Pacific/Kiritimati'")
+        assert await admin.fetchval("select freehold.extend_log(3)") == 1
+        await admin.execute("set timezone to 'UTC'")
+        assert await admin.fetchval(bounds, month(3)) == expected
+
+
+async def test_opening_a_database_extends_the_log(server: Server, name: str, own: Connection) -> None:
+    await own.execute(f"drop table freehold.{month(3)}")
+    async with Database.open(server.address(name), application, size=1):
+        assert month(3) in await partitions(own)
+
+
+async def test_a_partition_s_rows_are_nobody_s_to_read_directly(server: Server, name: str, own: Connection) -> None:
+    async with plain(server.address(name)) as raw:
+        for partition in await partitions(own):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await raw.fetch(f"select * from freehold.{partition}")
+
+
+async def test_every_entity_is_logged(own: Connection) -> None:
+    rows: list[Any] = await own.fetch(
+        "select c.relname::text as name, array_agg(t.tgname::text order by t.tgname) as triggers, "
+        "bool_and(t.tgenabled = 'O') as enabled from pg_trigger t join pg_class c on c.oid = t.tgrelid where not t.tgisinternal and c.relnamespace = 'app'::regnamespace group by 1"
+    )
+    assert {row["name"]: (row["triggers"], row["enabled"]) for row in rows} == {
+        entity.table: (["log_create", "log_delete", "log_update"], True)
+        for entity in application.registry.entities.values()
+    }

@@ -1,0 +1,175 @@
+"""The reference application: its load can be repeated, its tour is right and leaves nothing, its check finds what is wrong."""
+
+import asyncio
+import itertools
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from examples.renoz.data import ORGANIZATIONS, generate
+from examples.renoz.demo import as_json, prepare, take_tour
+from examples.renoz.entities import application
+from examples.renoz.load import enter, load
+from examples.renoz.tour import STEPS, World, walk
+from examples.renoz.views import VIEWS
+from rich.console import Console
+
+from freehold import Address, Database
+from freehold.postgres.connections import connect
+from freehold.postgres.server import EmbeddedServer
+from tests.conftest import Server
+
+SCALE = 0.1
+ROOT = Path(__file__).parents[2]
+_numbers = itertools.count()
+
+
+@pytest.fixture
+async def name(server: Server) -> AsyncIterator[str]:
+    """A database of the test's own, with the application's schema."""
+    name = f"renoz_{os.getpid()}_{next(_numbers)}"
+    await server.create_database(name, application)
+    yield name
+    async with connect(server.admin) as connection:
+        await connection.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+async def renoz(server: Server, name: str) -> AsyncIterator[Database]:
+    async with Database.open(server.address(name, application), application) as database:
+        yield database
+
+
+async def counts(server: Server, name: str) -> dict[str, int]:
+    """How many rows each table has, and how far the log has got for records that are there."""
+    tables = [entity.table for entity in application.registry.entities.values()]
+    counted = ", ".join(f"(select count(*) from app.{table}) as {table}" for table in tables)
+    there = " union ".join(f"select id from app.{table}" for table in tables)
+    log = f"(select max(position) from freehold.log where kind = 'change' and record_id in ({there})) as log_position"
+    async with connect(server.admin_address(name)) as connection:
+        return dict((await connection.fetch(f"select {counted}, {log}"))[0])
+
+
+async def prepared(database: Database, stack: AsyncExitStack) -> World:
+    return await prepare(database, stack, scale=SCALE, console=Console(quiet=True))
+
+
+async def test_each_step_is_as_the_data_says_and_a_second_run_changes_nothing(
+    server: Server, name: str, renoz: Database
+) -> None:
+    async with AsyncExitStack() as stack:
+        first = await take_tour(await prepared(renoz, stack), Console(quiet=True), check=True)
+        there = await counts(server, name)
+        second = await take_tour(await prepared(renoz, stack), Console(quiet=True), check=True)
+    assert [(result.step.name, result.differences) for result in first] == [(step.name, []) for step in STEPS]
+    assert [result.differences for result in second] == [[]] * len(STEPS)
+    assert await counts(server, name) == there
+    assert there["order_lines"] == sum(len(generate(profile, SCALE).lines) for profile in ORGANIZATIONS)
+
+
+async def test_a_load_of_what_is_there_writes_nothing_at_all(server: Server, name: str, renoz: Database) -> None:
+    async with AsyncExitStack() as stack:
+        await prepared(renoz, stack)
+        async with connect(server.admin_address(name)) as connection:
+            before = await connection.fetch("select max(position) as position, count(*) as changes from freehold.log")
+            await prepared(renoz, stack)
+            after = await connection.fetch("select max(position) as position, count(*) as changes from freehold.log")
+    assert dict(after[0]) == dict(before[0])
+
+
+async def test_a_load_that_was_killed_is_finished_by_the_next(server: Server, name: str, renoz: Database) -> None:
+    data = generate(ORGANIZATIONS[0], SCALE)
+    seen = 0
+
+    def stop_half_way(found: int, created: int) -> None:
+        nonlocal seen
+        seen += found + created
+        if seen > data.size // 2:
+            raise KeyError("killed")
+
+    async with renoz.session(await enter(renoz, data.profile)) as session:
+        with pytest.raises(KeyError, match="killed"):
+            await load(session, data, stop_half_way)
+        created = await load(session, data, lambda found, created: None)
+        again = await load(session, data, lambda found, created: None)
+    there = await counts(server, name)
+    del there["log_position"]
+    assert 0 < created < data.size
+    assert (sum(there.values()), again) == (data.size, 0)
+
+
+async def test_two_loads_at_once_make_each_record_once(server: Server, name: str, renoz: Database) -> None:
+    data = generate(ORGANIZATIONS[0], SCALE)
+    async with renoz.session(await enter(renoz, data.profile)) as session:
+        made = await asyncio.gather(*(load(session, data, lambda found, created: None) for _ in range(2)))
+    there = await counts(server, name)
+    del there["log_position"]
+    assert sum(made) == sum(there.values()) == data.size
+    assert all(made)
+
+
+AURORA = "organization_id = (select id from freehold.organizations where slug = 'aurora')"
+TAMPERING = {
+    "first_page": f"""update app.customers set name = 'Somebody else' where id = (
+        select id from app.customers where {AURORA} and status = 'active' order by credit_limit desc, name limit 1)""",
+    "summary": f"""delete from app.activities where {AURORA} and customer_id = (
+        select id from app.customers where {AURORA} and number = 'C-00008')""",
+    "figures": f"""update app.orders set status = 'cancelled' where id = (
+        select id from app.orders where {AURORA} and status = 'delivered' limit 1)""",
+    "crossing_tenants": "alter table app.customers disable row level security",
+}
+"""What an administrator might do, by the step that must notice."""
+
+
+@pytest.mark.parametrize("step", TAMPERING)
+async def test_the_check_finds_what_is_wrong(server: Server, name: str, renoz: Database, step: str) -> None:
+    async with AsyncExitStack() as stack:
+        world = await prepared(renoz, stack)
+        async with connect(server.admin_address(name)) as connection:
+            await connection.execute(TAMPERING[step])
+        results = [result async for result in walk(world, check=True)]
+    assert step in [result.step.name for result in results if result.differences]
+    assert len(results) == len(STEPS)
+    assert json.loads(as_json(results, 1.0))["passed"] is False
+
+
+def test_each_step_can_be_shown_and_its_code_is_python() -> None:
+    assert [step.name for step in STEPS] == list(VIEWS)
+    for step in STEPS:
+        compile("async def shown():\n" + textwrap.indent(f"{step.code}\npass", "    "), step.name, "exec")
+
+
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "examples.renoz.demo", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_path_that_is_a_file_is_one_readable_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for arguments in (["--path", str(file)], ["--path", str(file), "--json"]):
+        done = demo(*arguments)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stdout + done.stderr
+        assert "FH004" in done.stdout + done.stderr
+
+
+async def test_the_command_succeeds_and_fails_where_the_data_was_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    async with await EmbeddedServer.start(folder) as server:
+        done = await asyncio.to_thread(demo, "--check", "--json", "--path", str(folder))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout)["passed"] is True
+        where = server.connection()
+        async with connect(Address(url=where.url)) as connection:
+            await connection.execute("update app.orders set paid_on = null")
+        done = await asyncio.to_thread(demo, "--check", "--path", str(folder))
+    assert done.returncode == 1
+    assert "overdue: expected" in done.stdout
+    assert "Not as expected: late_payers, figures." in done.stdout
