@@ -11,7 +11,7 @@ import pytest
 from freehold import Context, errors
 from freehold.model.context import new_id
 
-ORGANIZATION = uuid4()
+ORGANIZATION = UUID("01a1f900-0000-7000-8000-000000000001")
 
 
 def test_ids_are_version_7_in_order_of_time() -> None:
