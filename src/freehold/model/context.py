@@ -21,6 +21,11 @@ def new_id() -> UUID:
     return uuid7()
 
 
+def _storable(text: str) -> str:
+    """A text without what PostgreSQL cannot store: NUL and lone surrogates."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
+
+
 @dataclass(frozen=True)
 class Context:
     """The organization and the actor on whose behalf everything happens.
@@ -64,11 +69,17 @@ class Context:
             if not isinstance(value, str):
                 issues.append(Issue((name,), f"must be a str, not {type(value).__name__}", "string_type"))
             elif name == "user_agent":
-                object.__setattr__(self, name, value.replace("\x00", "")[:longest])
-            elif len(value) > longest or "\x00" in value:
-                issues.append(Issue((name,), f"must have at most {longest} characters and no NUL", "string_too_long"))
+                object.__setattr__(self, name, _storable(value)[:longest])
+            elif len(value) > longest or value != _storable(value):
+                issues.append(
+                    Issue(
+                        (name,), f"must have at most {longest} characters, no NUL and no surrogate", "string_too_long"
+                    )
+                )
         if isinstance(self.permissions, str) or not isinstance(self.permissions, Iterable):
             issues.append(Issue(("permissions",), "must be a set of names", "set_type"))
+        elif not all(isinstance(name, str) for name in self.permissions):
+            issues.append(Issue(("permissions",), "must be names, each a str", "string_type"))
         else:
             object.__setattr__(self, "permissions", frozenset(self.permissions))
         if issues:

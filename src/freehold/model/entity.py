@@ -12,9 +12,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model, model_validator
 from pydantic._internal._model_construction import ModelMetaclass
 from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticUndefined, SchemaError
 
 from freehold.errors import DeclarationError
 from freehold.model.description import BASE_FIELDS, EntityDescription, FieldDescription, plural_snake
@@ -220,8 +222,10 @@ def _problem(field: FieldDescription) -> str | None:
     declaration, kind = field.declaration, field.kind
     if kind.name == "decimal" and (declaration.digits is None or declaration.places is None):
         return "a Decimal needs its digits and places; write field(digits=12, places=2)"
-    if kind.name == "decimal" and not 0 <= (declaration.places or 0) <= (declaration.digits or 0) <= 1000:
-        return "digits must be from places to 1000, and places not negative; write field(digits=12, places=2)"
+    if kind.name == "decimal" and not (
+        0 <= (declaration.places or 0) <= (declaration.digits or 0) <= 1000 and declaration.digits
+    ):
+        return "digits must be from 1 to 1000, and places from 0 to digits; write field(digits=12, places=2)"
     if kind.name != "decimal" and (declaration.digits is not None or declaration.places is not None):
         return "digits and places are for a Decimal; leave them out"
     if (declaration.index or declaration.unique) and not kind.orderable:
@@ -241,7 +245,26 @@ def _problem(field: FieldDescription) -> str | None:
         return (
             f"the default is None, but the type does not allow it; write {field.name}: ... | None = field(default=None)"
         )
-    return _reference_problem(field) if declaration.target is not None else None
+    if declaration.default_factory is not None and declaration.default is not PydanticUndefined:
+        return "there are two defaults; give default or default_factory"
+    return _reference_problem(field) if declaration.target is not None else _default_problem(field)
+
+
+def _default_problem(field: FieldDescription) -> str | None:
+    """What is wrong with the bounds or with the default under them."""
+    try:
+        adapter = TypeAdapter(input_annotation(field))
+    except (PydanticUserError, SchemaError, TypeError) as error:
+        bounds = ", ".join(field.declaration.bounds) or "the options"
+        return f"{bounds} cannot be applied to this type; leave out what does not fit ({str(error).splitlines()[0]})"
+    default = field.declaration.default
+    if default is PydanticUndefined:
+        return None
+    try:
+        adapter.validate_python(default)
+    except pydantic.ValidationError as error:
+        return f"the default is not valid: {error.errors(include_url=False)[0]['msg']}"
+    return None
 
 
 def _reference_problem(field: FieldDescription) -> str | None:
@@ -315,7 +338,10 @@ def _input_model(cls: type[Entity], suffix: str, fields: Sequence[FieldDescripti
             # A field that is not given stays out of model_fields_set; its default is never used or validated.
             definitions[field_.name] = (annotation, Field(default=None, description=field_.declaration.description))
         elif field_.declaration.default_factory is not None:
-            definitions[field_.name] = (annotation, Field(default_factory=field_.declaration.default_factory))
+            definitions[field_.name] = (
+                annotation,
+                Field(default_factory=field_.declaration.default_factory, description=field_.declaration.description),
+            )
         else:
             definitions[field_.name] = (
                 annotation,

@@ -13,6 +13,7 @@ opposites of `eq` and `in`; `not` turns true to false and false to true. So SQL 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pydantic
@@ -39,6 +40,10 @@ MAXIMUM_CHOICES = 1_000
 """Values of one `in`."""
 MAXIMUM_STRING = 10_000
 """Characters of a string to compare with."""
+MAXIMUM_NAME = 300
+"""Characters of a path."""
+MAXIMUM_DIGITS = 1_000
+"""Digits before or after the point of a number to compare with."""
 MAXIMUM_HOPS = 4
 """References that one path may cross."""
 
@@ -146,7 +151,11 @@ class _Parser:
         items: list[Filter] = []
         for key, value in where.items():
             if not isinstance(key, str):
-                items.append(self.issue((*path, str(key)), "a field's name must be a str", "string_type"))
+                items.append(self.issue(path, f"a field's name must be a str, not {type(key).__name__}", "string_type"))
+            elif len(key) > MAXIMUM_NAME:
+                items.append(
+                    self.issue(path, f"{key[:40]!r}... is no field; it is longer than any name", "unknown_field")
+                )
             elif key in ("and", "or"):
                 items.append(self.combination(key, value, (*path, key), depth))
             elif key == "not":
@@ -164,11 +173,6 @@ class _Parser:
         return And(items) if key == "and" else Or(items)
 
     def field(self, key: str, value: Any, path: tuple[str | int, ...]) -> list[Filter]:
-        self.conditions += 1
-        if self.conditions > MAXIMUM_CONDITIONS:
-            if self.conditions == MAXIMUM_CONDITIONS + 1:
-                self.issue(path, f"is one of more than {MAXIMUM_CONDITIONS} conditions; use fewer", "too_many")
-            return []
         try:
             target = _resolve(key, self.entity, self.registry, path)
         except ValidationError as error:
@@ -183,7 +187,13 @@ class _Parser:
         return [self.condition(target, operator, operand, path) for operator, operand in value.items()]
 
     def condition(self, target: Target, operator: Any, operand: Any, path: tuple[str | int, ...]) -> Filter:
+        self.conditions += 1
+        if self.conditions > MAXIMUM_CONDITIONS:
+            if self.conditions == MAXIMUM_CONDITIONS + 1:
+                self.issue(path, f"is one of more than {MAXIMUM_CONDITIONS} conditions; use fewer", "too_many")
+            return And(())
         allowed = _operators(target.kind)
+        operator = str(operator)[:MAXIMUM_NAME] if isinstance(operator, str) else type(operator).__name__
         if operator not in allowed:
             if operator in OPERATORS:
                 return self.issue(
@@ -235,6 +245,8 @@ class _Parser:
             for found in validation_error(error, "where").issues:
                 self.issue((*path, *found.path), found.message, found.code)
             return None
+        if isinstance(value, Decimal) and abs(value.adjusted()) > MAXIMUM_DIGITS:
+            return self.issue(path, f"has more than {MAXIMUM_DIGITS} digits", "decimal_too_large")
         return [stored(item) for item in value] if isinstance(value, list) else stored(value)
 
 

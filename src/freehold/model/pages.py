@@ -107,9 +107,12 @@ def parse_order(order_by: OrderBy, entity: EntityDescription, *, subject: str = 
 def _order_problem(item: Any, entity: EntityDescription, sorts: Mapping[str, Sort]) -> tuple[str, str] | None:
     if not isinstance(item, Order):
         return f"must be a field's name or an Order, not {type(item).__name__}", "order_type"
-    field = entity.fields.get(item.field)
+    field = entity.fields.get(item.field) if isinstance(item.field, str) else None
     if field is None:
-        return f"{item.field!r} is no field of {entity.name}{suggestion(item.field, entity.fields)}", "unknown_field"
+        return (
+            f"{str(item.field)[:100]!r} is no field of {entity.name}{suggestion(str(item.field), entity.fields)}",
+            "unknown_field",
+        )
     if not field.kind.orderable:
         return f"{item.field} has no order; sort by a scalar field", "unsortable"
     longest = field.declaration.bounds.get("max_length", MAXIMUM_SORTED_TEXT + 1)

@@ -148,6 +148,7 @@ class Registry:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` where a known name is close, else the list of what is known."""
     names = list(known)
+    name = name[:100]
     close = difflib.get_close_matches(name, names, 1)
     if close:
         return f"; did you mean {close[0]!r}?"
@@ -156,6 +157,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def unknown(path: tuple[str | int, ...], what: str, name: str, known: Iterable[str], subject: str) -> ValidationError:
     """The error for a name that an input used and that is not there."""
+    name = name[:100]
     return ValidationError(
         [Issue(path, f"{name!r} is no {what}{suggestion(name, known)}", f"unknown_{what.replace(' ', '_')}")],
         subject=subject,
