@@ -227,7 +227,7 @@ class TestCursors:
             True,
             False,
             1.5,
-            new_id(),
+            UUID(int=1),
         ],
         ids=lambda value: repr(value)[:20],
     )
