@@ -227,7 +227,7 @@ class TestCursors:
             True,
             False,
             1.5,
-            UUID(int=1),
+            UUID(int=7),
         ],
         ids=lambda value: repr(value)[:20],
     )

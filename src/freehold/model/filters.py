@@ -224,7 +224,7 @@ class _Parser:
         if (
             isinstance(operand, int)
             and not isinstance(operand, bool)
-            and abs(operand) >= 2**63
+            and not -(2**63) <= operand < 2**63
             and target.kind.name != "decimal"
         ):
             return self.issue(path, "does not fit in 64 bits", "int_too_large")

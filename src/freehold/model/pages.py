@@ -213,8 +213,18 @@ def binding(
 ) -> str:
     """The fingerprint of what a cursor belongs to."""
     order = [(sort.field.name, sort.descending, sort.nulls_first) for sort in sorts]
-    text = to_json([organization, entity.name, order, where, flags], fallback=str, inf_nan_mode="constants")
+    asked = [organization, entity.name, order, _ordered(where), flags]
+    text = to_json(asked, fallback=str, inf_nan_mode="constants", bytes_mode="hex")
     return hashlib.sha256(text).hexdigest()[:24]
+
+
+def _ordered(value: Any) -> Any:
+    """The same for equal values in every process: a set has no order of its own."""
+    if isinstance(value, Mapping):
+        return {str(key): _ordered(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(map(_ordered, value), key=repr)
+    return [_ordered(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class Page(Generic[RecordT]):

@@ -63,14 +63,14 @@ def _across(
 
 
 def _compare(target: Target, operator: str, value: object, alias: str, arguments: Arguments) -> str:
+    if operator in ("ne", "not_in"):
+        opposite = _compare(target, "eq" if operator == "ne" else "in", value, alias, arguments)
+        return f"({opposite}) is not true"
     kind = target.kind
     column = _column(target, alias, arguments)
     sql_type = kind.sql_type
     if operator == "is_null":
         return f"{column} is null" if value else f"{column} is not null"
-    if operator in ("ne", "not_in"):
-        opposite = _compare(target, "eq" if operator == "ne" else "in", value, alias, arguments)
-        return f"({opposite}) is not true"
     if operator == "in":
         return f"{column} = any ({arguments.add(value, f'{kind.sql}[]')})"
     if operator == "between":
@@ -112,7 +112,9 @@ def _column(target: Target, alias: str, arguments: Arguments) -> str:
         return f'{text} collate "C"'
     if target.kind.name == "json":
         return f"nullif({column} #> {path}, 'null')"
-    # A cast only where the stored value has the type that the declaration says: raw SQL may have stored another.
+    # A cast only where the stored value has the type that the declaration says: raw SQL may have stored another. Integers as
+    # numeric: JSON's have no bound.
     types = {"integer": ("number",), "float": ("number",), "decimal": ("number", "string"), "boolean": ("boolean",)}
     allowed = ", ".join(f"'{name}'" for name in types.get(target.kind.name, ("string",)))
-    return f"(case when jsonb_typeof({column} #> {path}) in ({allowed}) then {text}::{target.kind.sql} end)"
+    sql = "numeric" if target.kind.name == "integer" else target.kind.sql
+    return f"(case when jsonb_typeof({column} #> {path}) in ({allowed}) then {text}::{sql} end)"
