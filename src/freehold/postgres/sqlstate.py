@@ -57,7 +57,7 @@ def translated(
             if seconds
             else "the statement took too long and was cancelled",
             seconds=seconds,
-            hint="narrow the query, or give the session a longer timeout; before you repeat a write, read whether it was made in the last moment",
+            hint="narrow the query, or give the session a longer timeout; before you repeat a write, read whether it was made",
         )
     if isinstance(error, asyncpg.InterfaceError) and "the server expects" in str(error):
         return ValidationError.single(
