@@ -8,6 +8,7 @@ from functools import cached_property
 from freehold.errors import ConfigurationError, DeclarationError, Issue, ValidationError
 from freehold.model.description import EntityDescription, FieldDescription, constraint_name
 from freehold.model.entity import Entity
+from freehold.model.issues import shown
 
 __all__ = ["Constraint", "Registry", "Relation", "suggestion"]
 
@@ -148,7 +149,7 @@ class Registry:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` where a known name is close, else the list of what is known."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, 1)
+    close = difflib.get_close_matches(name, names, 1) if len(name) <= 100 else []
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known are {', '.join(names[:30])}" if names else ""
@@ -157,6 +158,6 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def unknown(path: tuple[str | int, ...], what: str, name: str, known: Iterable[str], subject: str) -> ValidationError:
     """The error for a name that an input used and that is not there."""
     return ValidationError(
-        [Issue(path, f"{name!r} is no {what}{suggestion(name, known)}", f"unknown_{what.replace(' ', '_')}")],
+        [Issue(path, f"{shown(name)} is no {what}{suggestion(name, known)}", f"unknown_{what.replace(' ', '_')}")],
         subject=subject,
     )
