@@ -68,7 +68,9 @@ class Context:
                 object.__setattr__(self, name, mended[:longest])
             elif len(value) > longest or any(char == "\x00" or "\ud800" <= char <= "\udfff" for char in value):
                 issues.append(
-                    Issue((name,), f"must have at most {longest} characters, no NUL and no surrogate", "string_too_long")
+                    Issue(
+                        (name,), f"must have at most {longest} characters, no NUL and no surrogate", "string_too_long"
+                    )
                 )
         given = self.permissions
         names = None if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)

@@ -165,7 +165,10 @@ class _Parser:
 
     def field(self, key: str, value: Any, path: tuple[str | int, ...]) -> list[Filter]:
         # Each operator is a condition; a field that names none counts as well.
-        before, self.conditions = self.conditions, self.conditions + (len(value) or 1 if isinstance(value, Mapping) else 1)
+        before, self.conditions = (
+            self.conditions,
+            self.conditions + (len(value) or 1 if isinstance(value, Mapping) else 1),
+        )
         if self.conditions > MAXIMUM_CONDITIONS:
             if before <= MAXIMUM_CONDITIONS:
                 self.issue(path, f"is one of more than {MAXIMUM_CONDITIONS} conditions; use fewer", "too_many")
@@ -187,7 +190,9 @@ class _Parser:
     def condition(self, target: Target, operator: Any, operand: Any, path: tuple[str | int, ...]) -> Filter:
         allowed = _operators(target.kind)
         if not isinstance(operator, str):
-            return self.issue((*path, shown(operator)), f"is no operator; known are {', '.join(allowed)}", "unknown_operator")
+            return self.issue(
+                (*path, shown(operator)), f"is no operator; known are {', '.join(allowed)}", "unknown_operator"
+            )
         if operator not in allowed:
             if operator in OPERATORS:
                 return self.issue(
@@ -195,9 +200,7 @@ class _Parser:
                     f"does not apply to {target.path}; use {', '.join(allowed)}",
                     "wrong_operator",
                 )
-            return self.issue(
-                (*path, operator), f"is no operator{suggestion(operator, allowed)}", "unknown_operator"
-            )
+            return self.issue((*path, operator), f"is no operator{suggestion(operator, allowed)}", "unknown_operator")
         path = (*path, operator)
         if operator == "is_null":
             if not isinstance(operand, bool):

@@ -112,7 +112,10 @@ def _order_problem(item: Any, entity: EntityDescription, sorts: Mapping[str, Sor
         return f"must name a field, not {shown(item.field)}", "order_type"
     field = entity.fields.get(item.field)
     if field is None:
-        return f"{shown(item.field)} is no field of {entity.name}{suggestion(item.field, entity.fields)}", "unknown_field"
+        return (
+            f"{shown(item.field)} is no field of {entity.name}{suggestion(item.field, entity.fields)}",
+            "unknown_field",
+        )
     if not field.kind.orderable:
         return f"{item.field} has no order; sort by a scalar field", "unsortable"
     longest = field.declaration.bounds.get("max_length", MAXIMUM_SORTED_TEXT + 1)

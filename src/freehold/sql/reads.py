@@ -230,7 +230,9 @@ def _beyond(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -
     for sort, column, value in reversed(list(zip(sorts, columns, start, strict=True))):
         further = _further(sort, column, value, arguments)
         if beyond is not None:
-            equal = f"{column} is null" if value is None else f"{column} = {arguments.add(value, sort.field.kind.sql_type)}"
+            equal = (
+                f"{column} is null" if value is None else f"{column} = {arguments.add(value, sort.field.kind.sql_type)}"
+            )
             beyond = f"{equal} and ({beyond})" if further is None else f"{further} or {equal} and ({beyond})"
         else:
             beyond = further
