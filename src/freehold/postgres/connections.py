@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any
@@ -75,7 +74,6 @@ class Address:
                 statement_cache_size=self.statement_cache_size,
                 server_settings={"application_name": "freehold"},
             )
-            await _exact_moments(connection)
             # JSON as the bytes that came: they go to Pydantic or to the client as they are.
             await connection.set_type_codec("json", schema="pg_catalog", format="binary", encoder=bytes, decoder=bytes)
         except (ValueError, TypeError) as error:
@@ -85,28 +83,6 @@ class Address:
         except DRIVER_ERRORS as error:
             raise translated(error, {}) from error
         return connection
-
-
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-async def _exact_moments(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Sends the first and last date and datetime of Python as what they are; the driver makes infinity of them."""
-    await connection.set_type_codec(
-        "timestamptz",
-        schema="pg_catalog",
-        format="tuple",
-        encoder=lambda value: ((value - _EPOCH) // _MICROSECOND,),
-        decoder=lambda parts: _EPOCH + parts[0] * _MICROSECOND,
-    )
-    await connection.set_type_codec(
-        "date",
-        schema="pg_catalog",
-        format="tuple",
-        encoder=lambda value: (value.toordinal() - _EPOCH.toordinal(),),
-        decoder=lambda parts: date.fromordinal(parts[0] + _EPOCH.toordinal()),
-    )
 
 
 class Connection:
