@@ -74,7 +74,19 @@ class Registry:
                 )
             self.entities[description.name] = description
             tables[description.table] = description.name
+        self._check_names()
         self.relations = self._relate()
+
+    def _check_names(self) -> None:
+        """Indexes share one space of names with each other and with tables."""
+        owners = {entity.table: entity.name for entity in self.entities.values()}
+        for entity in self.entities.values():
+            for name, _ in entity.index_names:
+                other = owners.setdefault(name, entity.name)
+                if other != entity.name:
+                    raise DeclarationError(
+                        f"{entity.name} and {other} share the name {name} in the database; rename a field or write table='...'"
+                    )
 
     def __getitem__(self, cls: type[Entity]) -> EntityDescription:
         """The description of an entity of this application.
