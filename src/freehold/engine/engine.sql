@@ -201,7 +201,7 @@ declare
 begin
     perform {engine}.enter(organization, context), set_config('transaction_read_only', 'on', true),
         set_config('search_path', '{tables}, pg_temp', true);
-    open query for execute 'explain (format json, verbose) select * from (' || statement || E'\n) as query' using arguments;
+    open query for execute 'explain (format json, verbose) ' || statement using arguments;
     fetch query into plan;
     return plan;
 end $$;

@@ -21,11 +21,6 @@ def new_id() -> UUID:
     return uuid7()
 
 
-def _storable(text: str) -> str:
-    """A text without what PostgreSQL cannot store: NUL and lone surrogates."""
-    return text.replace("\x00", "").encode(errors="replace").decode()
-
-
 @dataclass(frozen=True)
 class Context:
     """The organization and the actor on whose behalf everything happens.
@@ -69,19 +64,20 @@ class Context:
             if not isinstance(value, str):
                 issues.append(Issue((name,), f"must be a str, not {type(value).__name__}", "string_type"))
             elif name == "user_agent":
-                object.__setattr__(self, name, _storable(value)[:longest])
-            elif len(value) > longest or value != _storable(value):
+                mended = value[: longest * 2].replace("\x00", "").encode("utf-8", "replace").decode()
+                object.__setattr__(self, name, mended[:longest])
+            elif len(value) > longest or any(char == "\x00" or "\ud800" <= char <= "\udfff" for char in value):
                 issues.append(
                     Issue(
                         (name,), f"must have at most {longest} characters, no NUL and no surrogate", "string_too_long"
                     )
                 )
-        if isinstance(self.permissions, str) or not isinstance(self.permissions, Iterable):
+        given = self.permissions
+        names = None if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+        if names is None or not all(isinstance(name, str) for name in names):
             issues.append(Issue(("permissions",), "must be a set of names", "set_type"))
-        elif not all(isinstance(name, str) for name in self.permissions):
-            issues.append(Issue(("permissions",), "must be names, each a str", "string_type"))
         else:
-            object.__setattr__(self, "permissions", frozenset(self.permissions))
+            object.__setattr__(self, "permissions", frozenset(names))
         if issues:
             raise ValidationError(issues, subject="Context")
 

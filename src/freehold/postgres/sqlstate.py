@@ -99,6 +99,8 @@ def _from_sqlstate(
 def _from_class(state: str, message: str, error: asyncpg.PostgresError) -> FreeholdError:
     if state in _UNAVAILABLE or state[:2] in ("08", "57", "58"):
         return UnavailableError(_UNAVAILABLE.get(state, f"the database cannot serve: {message}"), hint="retry later")
+    if state == "42P11":  # a hand-written query is opened as a cursor, which takes one statement that reads
+        return ValidationError.single((), "must be one select", "not_a_select", subject="sql")
     if state[:2] == "42" or state == "0A000":
         position = getattr(error, "position", None) or getattr(error, "internal_position", None)
         return ValidationError.single(
