@@ -8,7 +8,21 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import ARRAY, Connection, DateTime, MetaData, Numeric, Text, event, func, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    DateTime,
+    MetaData,
+    Numeric,
+    Text,
+    bindparam,
+    event,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, SessionTransaction, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
@@ -81,21 +95,31 @@ class Orm:
         self.sessions = sessions
         self.user_id = world.context.user_id
         self.organization_id = world.context.organization_id
-        self.alive = (CustomerRow.organization_id == world.context.organization_id, CustomerRow.deleted_at.is_(None))
+        alive = (CustomerRow.organization_id == world.context.organization_id, CustomerRow.deleted_at.is_(None))
+        # Statements are made once, and the limit stands in the text as in `handwritten.py`: a tenth (point read) to a fifth
+        # faster than `session.get` and statements made for each call.
+        self.one = select(CustomerRow).where(*alive, CustomerRow.id == bindparam("customer"))
+        self.newest = (
+            select(CustomerRow)
+            .where(*alive)
+            .order_by(CustomerRow.created_at.desc(), CustomerRow.id.desc())
+            .limit(literal_column(str(PAGE)))
+        )
+        self.edit = (
+            update(CustomerRow)
+            .where(*alive, CustomerRow.id == bindparam("customer"), CustomerRow.version == bindparam("expected"))
+            .values(credit=bindparam("value"), version=CustomerRow.version + 1, updated_by=self.user_id)
+            .returning(CustomerRow)
+            .execution_options(synchronize_session=False)
+        )
 
     async def point_read(self, customer_id: UUID) -> CustomerRow:
         async with self.sessions.begin() as session:
-            return await session.get_one(CustomerRow, (self.organization_id, customer_id))
+            return (await session.scalars(self.one, {"customer": customer_id})).one()
 
     async def list_entities(self, _: None) -> Sequence[CustomerRow]:
-        newest = (
-            select(CustomerRow)
-            .where(*self.alive)
-            .order_by(CustomerRow.created_at.desc(), CustomerRow.id.desc())
-            .limit(PAGE)
-        )
         async with self.sessions.begin() as session:
-            return (await session.scalars(newest)).all()
+            return (await session.scalars(self.newest)).all()
 
     async def list_json(self, _: None) -> bytes:
         rows = await self.list_entities(None)
@@ -103,15 +127,9 @@ class Orm:
 
     async def update(self, edit: Edit) -> CustomerRow:
         """One statement: the version in its condition, the new record in its answer."""
-        statement = (
-            update(CustomerRow)
-            .where(*self.alive, CustomerRow.id == edit.id, CustomerRow.version == edit.version)
-            .values(credit=edit.credit, version=CustomerRow.version + 1, updated_by=self.user_id)
-            .returning(CustomerRow)
-            .execution_options(synchronize_session=False)
-        )
+        values = {"customer": edit.id, "expected": edit.version, "value": edit.credit}
         async with self.sessions.begin() as session:
-            row = (await session.scalars(statement)).one_or_none()
+            row = (await session.scalars(self.edit, values)).one_or_none()
             if row is None:
                 raise StaleDataError(f"customer {edit.id} is not at version {edit.version}")
             return row

@@ -153,6 +153,15 @@ async def write_by_sql(harbour: Session, foreign: Customer, _cursor: str | None)
     )
 
 
+async def enter_the_other(harbour: Session, foreign: Customer, _cursor: str | None) -> Any:
+    """Hand-written SQL that enters the other organization."""
+    return await harbour.sql(
+        None,
+        "select freehold.enter(:its, '{}')",
+        its=foreign.organization_id,
+    )
+
+
 ATTEMPTS: tuple[Attempt, ...] = (
     read_it,
     change_it,
@@ -166,4 +175,5 @@ ATTEMPTS: tuple[Attempt, ...] = (
     ask_for_it,
     break_out,
     write_by_sql,
+    enter_the_other,
 )

@@ -99,7 +99,7 @@ class _Maker:
             {
                 "sku": sku,
                 "name": f"{name} {model}",
-                "summary": f"{name}, size {model}, for professional use.",
+                "description": f"{name}, size {model}, for professional use.",
                 "category": category,
                 "status": self.pick(active=9, discontinued=1),
                 "price": price,

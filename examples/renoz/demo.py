@@ -22,6 +22,7 @@ from examples.renoz.load import Advance, enter, load
 from examples.renoz.printing import FOLDER, make_console, print_end, print_error, print_head, print_step, progress
 from examples.renoz.tour import Result, World, walk
 from freehold import Database, FreeholdError
+from freehold.errors import ConfigurationError
 
 __all__ = ["main", "prepare", "take_tour"]
 
@@ -69,8 +70,13 @@ async def run(folder: Path, console: Console, *, check: bool) -> tuple[list[Resu
     start = time.perf_counter()
     print_head(console, folder)
     async with AsyncExitStack() as stack:
-        with console.status("Starting PostgreSQL"):
-            database = await stack.enter_async_context(Database.embedded(folder, application))
+        try:
+            with console.status("Starting PostgreSQL"):
+                database = await stack.enter_async_context(Database.embedded(folder, application))
+        except ConfigurationError as error:
+            if type(error) is ConfigurationError:  # the folder is of an earlier version of this example
+                error.add_note(f"The demo makes its data anew in another folder: --path {folder}-2")
+            raise
         world = await prepare(database, stack, scale=1.0, console=console)
         results = await take_tour(world, console, check=check)
     return results, time.perf_counter() - start

@@ -141,7 +141,7 @@ class Product(Entity, soft_delete=True, indexes=[Index("category", "name")]):
 
     sku: str = field(min_length=1, max_length=40, unique=True, ignore_case=True, immutable=True)
     name: str = field(min_length=1, max_length=200, search=True, index=True)
-    summary: str | None = field(default=None, max_length=5_000, search=True)
+    description: str | None = field(default=None, max_length=5_000, search=True)
     category: str = field(max_length=60)
     status: Literal["draft", "active", "discontinued"] = field(default="active")
     price: Decimal = field(digits=12, places=2, ge=0)

@@ -273,6 +273,7 @@ def expect_attempts(data: Dataset) -> Facts:
         "nothing",
         "nothing",
         "ForbiddenError FH300",
+        "IsolationError FH301",
     ]
     titles = [(attempt.__doc__ or "").rstrip(".") for attempt in ATTEMPTS]
     rows = [{"title": title, "came_back": answer} for title, answer in zip(titles, came_back, strict=True)]

@@ -115,11 +115,11 @@ def print_end(console: Console, seconds: float, failed: Sequence[Result], *, che
     option, argument = ("", "") if here else (f" --path {place}", f" {place}")
     check = "make demo CHECK=1" if here else f"{python} -m examples.renoz.demo --check{option}"
     for command, says in (
-        (check, "verify every step against the data"),
+        (check, "check each answer"),
         (f"{python} -m examples.renoz.demo --json{option}", "the same as JSON, with timings"),
-        (f"{python} -m examples.renoz.hello{argument}", "a first program of your own; edit it"),
-        ("less examples/renoz/entities.py", "the declarations behind all of this"),
-        (f"rm -r {place}", "start afresh"),
+        (f"{python} -m examples.renoz.hello{argument}", "a program of your own: edit it"),
+        ("less examples/renoz/entities.py", "the declarations behind this"),
+        (f"{python} -m examples.renoz.demo --path {place}-2", "start afresh elsewhere"),
     ):
         table.add_row(Text(command, style="bold"), Text(says, style="dim"))
     console.print("Try next:")

@@ -237,7 +237,7 @@ STEPS = (
         repeat=False,
     ),
     Step(
-        "Twelve attempts to cross tenants",
+        "Thirteen attempts to cross tenants",
         "Ben knows id, version and organization of one of Aurora's customers, and a cursor of their list.",
         attempts.crossing_tenants,
         facts.tell_attempts,

@@ -127,6 +127,11 @@ class Database:
             ConfigurationError: the schema is missing, or the address wrong.
             UnavailableError: the server cannot be reached.
         """
+        if not isinstance(address, Address) and not (isinstance(address, str) and address):
+            raise ConfigurationError(
+                f"a database's address is a URL or an Address, not {address!r}"[:120],
+                hint="postgresql://user:password@host:port/database",
+            )
         where = Address(url=address) if isinstance(address, str) else address
         constraints = {**application.registry.constraints, **CONSTRAINTS}
         async with Pool(where, constraints, size=size, wait=wait, timeout=timeout) as pool:

@@ -4,10 +4,12 @@ import asyncio
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -160,8 +162,16 @@ def test_a_path_that_is_a_file_is_one_readable_error(tmp_path: Path) -> None:
         assert "FH004" in done.stdout + done.stderr
 
 
-async def test_the_command_succeeds_and_fails_where_the_data_was_changed(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that the server's account can pass through; pytest's own cannot be."""
+    path = Path(tempfile.mkdtemp(prefix="renoz-")).resolve()
+    path.chmod(0o711)
+    yield path / "demo"
+    shutil.rmtree(path)
+
+
+async def test_the_command_succeeds_and_fails_where_the_data_was_changed(folder: Path) -> None:
     async with await EmbeddedServer.start(folder) as server:
         done = await asyncio.to_thread(demo, "--check", "--json", "--path", str(folder))
         assert (done.returncode, done.stderr) == (0, "")

@@ -74,6 +74,8 @@ async def test_a_record_comes_back_as_it_was_given(sampled: Database, rows: list
             expected = Sample.Create.model_validate({name: value for name, value in row.items() if name != "box"})
             for name in Sample.Create.model_fields:
                 assert getattr(record, name) == getattr(expected, name), name
+            assert Sample.model_validate_json(await session.get(Sample, record.id, as_json=True)) == record
+            assert Sample.model_validate_json(record.model_dump_json()) == record
 
 
 def complete(boxes: list[Box], records: list[Sample]) -> Evaluator:

@@ -35,6 +35,7 @@ def blocks(package: str, name: str, schemas: Schemas, roles: Roles) -> Mapping[s
     text = files(package).joinpath(name).read_text(encoding="utf-8")
     filled = text.format(
         engine=quoted(schemas.engine),
+        tables=quoted(schemas.application),
         setting=schemas.engine,
         owner=quoted(roles.owner),
         application=quoted(roles.application),

@@ -1,4 +1,4 @@
--- The engine's own schema. {engine} is its name, {owner} and {application} are the roles.
+-- The engine's own schema. {engine} is its name, {tables} the application's schema, {owner} and {application} are the roles.
 -- Every block is repeatable: it creates what is absent and replaces what is derived.
 
 -- block: context
@@ -88,7 +88,8 @@ create policy append on {engine}.log for insert to {owner} with check (true);
 -- Rows of a month without a partition of its own: a write never fails for want of one.
 create table if not exists {engine}.log_default partition of {engine}.log default;
 
--- Makes the partitions of this month and of the months that follow.
+-- Makes the partitions of this month and of the months that follow. A month whose rows lie in the default partition
+-- already keeps them there; the others get theirs all the same.
 create or replace function {engine}.extend_log(months integer) returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -98,18 +99,19 @@ declare
 begin
     for ahead in 0..least(greatest(months, 0), 24) loop
         month := first + make_interval(months => ahead);
-        if to_regclass(format('%I.%I', '{setting}', 'log_' || to_char(month, 'YYYY_MM'))) is null then
-            perform pg_advisory_xact_lock(hashtext('{setting}.extend_log'));
+        continue when to_regclass(format('%I.%I', '{setting}', 'log_' || to_char(month, 'YYYY_MM'))) is not null;
+        perform pg_advisory_xact_lock(hashtext('{setting}.extend_log'));
+        begin
             execute format(
                 'create table if not exists %I.%I partition of %I.log for values from (%L) to (%L)',
                 '{setting}', 'log_' || to_char(month, 'YYYY_MM'), '{setting}',
                 month::timestamp at time zone 'UTC', (month + interval '1 month') at time zone 'UTC');
             made := made + 1;
-        end if;
+        exception when check_violation then
+            null;
+        end;
     end loop;
     return made;
-exception when check_violation then
-    return made; -- the month's rows lie in the default partition already; they stay there
 end $$;
 
 select {engine}.extend_log(3);
@@ -175,7 +177,8 @@ declare
     query refcursor;
     item record;
 begin
-    perform {engine}.enter(organization, context), set_config('transaction_read_only', 'on', true);
+    perform {engine}.enter(organization, context), set_config('transaction_read_only', 'on', true),
+        set_config('search_path', '{tables}, pg_temp', true);
     begin
         open query for execute statement using arguments;
         loop
@@ -196,7 +199,8 @@ declare
     plan json;
     query refcursor;
 begin
-    perform {engine}.enter(organization, context), set_config('transaction_read_only', 'on', true);
+    perform {engine}.enter(organization, context), set_config('transaction_read_only', 'on', true),
+        set_config('search_path', '{tables}, pg_temp', true);
     open query for execute 'explain (format json, verbose) ' || statement using arguments;
     fetch query into plan;
     return plan;

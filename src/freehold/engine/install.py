@@ -5,8 +5,9 @@ failure leaves nothing behind. A digest of all that was created is kept, so that
 query. Tables that exist are never altered here: where they differ from the declarations, the error lists how.
 """
 
+import asyncio
 import hashlib
-import re
+import random
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy.dialects import postgresql
@@ -15,7 +16,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from freehold.engine.blocks import Roles, blocks
 from freehold.engine.functions import entity_objects
 from freehold.engine.tables import build_tables
-from freehold.errors import ConfigurationError
+from freehold.errors import ConfigurationError, DatabaseError, UniqueError, ValidationError
+from freehold.model.description import FieldDescription
 from freehold.model.registry import Registry
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas, literal, quoted
@@ -39,6 +41,7 @@ class Plan:
         tables: the statements that create each table and its indexes, by table.
         references: the foreign keys of each table, added when all tables are there.
         derived: policies, triggers, functions and grants; repeatable.
+        columns: by table and column, the type as PostgreSQL prints it and whether null is refused.
     """
 
     def __init__(
@@ -47,7 +50,9 @@ class Plan:
         tables: Mapping[str, Sequence[str]],
         references: Mapping[str, Sequence[str]],
         derived: Sequence[str],
+        columns: Mapping[str, Mapping[str, tuple[str, bool]]],
     ) -> None:
+        self.columns = columns
         self.setup = list(setup)
         self.tables = {name: list(statements) for name, statements in tables.items()}
         self.references = {name: list(statements) for name, statements in references.items()}
@@ -97,7 +102,23 @@ def plan(registry: Registry, schemas: Schemas, roles: Roles, rooms: Sequence[tup
     derived = [
         statement for entity in registry.entities.values() for statement in entity_objects(entity, schemas, roles)
     ]
-    return Plan(setup, tables, references, derived)
+    columns = {
+        entity.table: {field.name: (_printed_type(field), not field.nullable) for field in entity.fields.values()}
+        for entity in registry.entities.values()
+    }
+    return Plan(setup, tables, references, derived, columns)
+
+
+_PRINTED = {"timestamptz": "timestamp with time zone", "time": "time without time zone"}
+
+
+def _printed_type(field: FieldDescription) -> str:
+    """A column's type as `format_type` prints it."""
+    if field.base and field.name == "version":
+        return "integer"
+    sql = field.sql_type.replace(", ", ",")
+    bare = sql.removesuffix("[]")
+    return _PRINTED.get(bare, bare) + sql[len(bare) :]
 
 
 def _reference(constraint: object, schemas: Schemas) -> str:
@@ -108,6 +129,8 @@ def _reference(constraint: object, schemas: Schemas) -> str:
         f"(organization_id, id) on delete {constraint.ondelete}"  # type: ignore[attr-defined]
     )
 
+
+_ROLE_ATTEMPTS = 6
 
 _SETTINGS = {
     "statement_timeout": "60s",
@@ -123,6 +146,9 @@ _SETTINGS = {
 async def create_roles(connection: Connection, roles: Roles, passwords: Mapping[str, str]) -> None:
     """Creates the two roles, or sets their passwords and attributes again where they exist.
 
+    Roles belong to the whole server, advisory locks to one database: set-ups of two databases can meet here. The one
+    that comes second fails, and finds the role when it tries again.
+
     Args:
         connection: of an administrator (CREATEROLE).
         roles: their names.
@@ -130,11 +156,22 @@ async def create_roles(connection: Connection, roles: Roles, passwords: Mapping[
     """
     for name in (roles.owner, roles.application):
         login = f"login password {literal(passwords[name])}" if name in passwords else "nologin"
-        exists = await connection.fetch("select 1 from pg_roles where rolname = $1", name)
-        verb = "alter" if exists else "create"
-        await connection.execute(
-            f"{verb} role {quoted(name)} nosuperuser nobypassrls nocreaterole nocreatedb noreplication {login}"
-        )
+        for attempt in range(_ROLE_ATTEMPTS):
+            try:
+                await _create_role(connection, name, login)
+                break
+            except (UniqueError, DatabaseError, ValidationError):
+                if attempt == _ROLE_ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(0.05 * 2**attempt * (0.5 + random.random()))  # noqa: S311  # jitter, no secret
+
+
+async def _create_role(connection: Connection, name: str, login: str) -> None:
+    exists = await connection.fetch("select 1 from pg_roles where rolname = $1", name)
+    verb = "alter" if exists else "create"
+    await connection.execute(
+        f"{verb} role {quoted(name)} nosuperuser nobypassrls nocreaterole nocreatedb noreplication {login}"
+    )
 
 
 async def _configure_role(connection: Connection, schemas: Schemas, roles: Roles) -> None:
@@ -215,17 +252,30 @@ async def _compare(connection: Connection, planned: Plan, schemas: Schemas, exis
     """Holds the columns of tables that were there before against the declarations."""
     rows = await connection.fetch(_COLUMNS, schemas.application)
     differences = []
-    for name in sorted(existing & set(planned.tables)):
-        actual = {str(row["column_name"]) for row in rows if row["table_name"] == name}
-        declared = set(re.findall(r"^\t\"?(\w+)\"? ", planned.tables[name][0], flags=re.MULTILINE)) - {
-            "CONSTRAINT",
-            "PRIMARY",
-            "CHECK",
+    for name in sorted(existing & set(planned.columns)):
+        actual = {
+            str(row["column_name"]): (str(row["type"]), bool(row["required"]))
+            for row in rows
+            if row["table_name"] == name
         }
-        differences += [f"{name}.{column} is declared but not in the database" for column in sorted(declared - actual)]
-        differences += [f"{name}.{column} is in the database but not declared" for column in sorted(actual - declared)]
+        declared = planned.columns[name]
+        differences += [
+            f"{name}.{column} is declared but not in the database" for column in sorted(declared.keys() - actual)
+        ]
+        differences += [
+            f"{name}.{column} is in the database but not declared" for column in sorted(actual.keys() - declared)
+        ]
+        differences += [
+            f"{name}.{column} is declared as {_shown(declared[column])} but is {_shown(actual[column])}"
+            for column in sorted(declared.keys() & actual)
+            if declared[column] != actual[column]
+        ]
     if differences:
         raise ConfigurationError(
             "the database's tables differ from the declarations: " + "; ".join(differences[:20]),
             hint="alter the tables by hand to match, or start from an empty database; nothing was changed",
         )
+
+
+def _shown(column: tuple[str, bool]) -> str:
+    return f"{column[0]} not null" if column[1] else column[0]

@@ -5,7 +5,7 @@ An entity's own class only types its fields: rows that are already stored are re
 """
 
 from collections.abc import Mapping
-from datetime import datetime, time
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, get_args, get_origin
 
@@ -22,6 +22,8 @@ MAXIMUM_DOCUMENT = 1_000_000
 """Bytes of a JSON document."""
 MAXIMUM_BYTES = 1_000_000
 """Bytes of a bytes value whose field says no `max_length`."""
+MAXIMUM_DURATION = timedelta(days=99_000)
+"""Either way. Durations travel as a number of seconds, which a double tells to the microsecond up to 2**33 (99,420 days)."""
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 
 
@@ -35,6 +37,24 @@ def without_nul(value: str) -> str:
 def _without_zone(value: time) -> time:
     if value.tzinfo is not None:
         raise PydanticCustomError("time_zone", "is a time of day with a time zone; give it without, or use a datetime")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    """The same moment in UTC, as PostgreSQL keeps it: JSON cannot say an offset with seconds, which old local times have."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("datetime_range", "lies outside of the years 1 to 9999 in UTC") from None
+
+
+def _bounded_duration(value: timedelta) -> timedelta:
+    if abs(value) > MAXIMUM_DURATION:
+        raise PydanticCustomError(
+            "duration_too_long",
+            "is longer than {most} days; keep two datetimes instead",
+            {"most": MAXIMUM_DURATION.days},
+        )
     return value
 
 
@@ -58,6 +78,12 @@ def _check_leaves(value: Any) -> None:
         without_nul(value)
     elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         raise PydanticCustomError("finite_number", "contains NaN or infinity, which JSON cannot hold")
+    elif isinstance(value, datetime) and value.utcoffset() is None:
+        raise PydanticCustomError("timezone_aware", "contains a datetime without a time zone; give an aware one")
+    elif isinstance(value, datetime) and (value.utcoffset() or timedelta()) % timedelta(minutes=1):
+        raise PydanticCustomError("time_zone", "contains a datetime whose offset has seconds; give it in UTC")
+    elif isinstance(value, time):
+        _without_zone(value)
     elif isinstance(value, dict):
         for key, item in value.items():
             _check_leaves(key)
@@ -73,10 +99,19 @@ def _refuse_bool(value: Any) -> Any:
     return value
 
 
+def _refuse_bool_as_number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "is a boolean where a number is wanted")
+    return value
+
+
 _VALIDATORS: dict[Any, tuple[Any, ...]] = {
     str: (AfterValidator(without_nul),),
     int: (BeforeValidator(_refuse_bool),),
+    float: (BeforeValidator(_refuse_bool_as_number),),
+    datetime: (AfterValidator(_in_utc),),
     time: (AfterValidator(_without_zone),),
+    timedelta: (BeforeValidator(_refuse_bool_as_number), AfterValidator(_bounded_duration)),
 }
 
 

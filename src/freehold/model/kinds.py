@@ -81,12 +81,11 @@ _JSON_SHAPES = {
     ("decimal", False): "{0}::text",
     ("decimal", True): "{0}::text[]",
     ("bytes", False): "encode({0}, 'hex')",
-    ("bytes", True): "(select array_agg(encode(b, 'hex') order by n) from unnest({0}) with ordinality u (b, n))",
+    ("bytes", True): "case when {0} is not null then "
+    "array(select encode(b, 'hex') from unnest({0}) with ordinality u (b, n) order by n) end",
     ("duration", False): "extract(epoch from {0})",
-    (
-        "duration",
-        True,
-    ): "(select array_agg(extract(epoch from d) order by n) from unnest({0}) with ordinality u (d, n))",
+    ("duration", True): "case when {0} is not null then "
+    "array(select extract(epoch from d) from unnest({0}) with ordinality u (d, n) order by n) end",
 }
 
 _SCALARS: dict[Any, tuple[str, str]] = {

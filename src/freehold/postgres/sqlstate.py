@@ -37,21 +37,6 @@ _UNAVAILABLE = {
     "57P03": "the database is starting up",
     "57P05": "the connection was idle for too long and was closed",
 }
-_SQL_MISTAKES = {
-    "0A000",
-    "42P11",
-    "42601",
-    "42703",
-    "42P01",
-    "42883",
-    "42804",
-    "42725",
-    "42702",
-    "42803",
-    "42P18",
-    "42846",
-    "42809",
-}
 
 
 def translated(
@@ -72,12 +57,12 @@ def translated(
             if seconds
             else "the statement took too long and was cancelled",
             seconds=seconds,
-            hint="a write was rolled back; narrow the query, or give the session a longer timeout",
+            hint="narrow the query, or give the session a longer timeout; before you repeat a write, read whether it was made",
         )
-    if isinstance(error, asyncpg.exceptions.DataError | asyncpg.exceptions.InterfaceError) and "query argument" in str(
-        error
-    ):
-        return ValidationError.single((), "a value cannot be sent to the database", "unbindable")
+    if isinstance(error, asyncpg.InterfaceError) and "the server expects" in str(error):
+        return ValidationError.single(
+            (), f"the statement and its values do not fit: {error}", "arguments", subject="sql"
+        )
     return UnavailableError(
         f"the database cannot be reached: {error}", hint="check that it runs and is reachable, then retry"
     )
@@ -114,7 +99,9 @@ def _from_sqlstate(
 def _from_class(state: str, message: str, error: asyncpg.PostgresError) -> FreeholdError:
     if state in _UNAVAILABLE or state[:2] in ("08", "57", "58"):
         return UnavailableError(_UNAVAILABLE.get(state, f"the database cannot serve: {message}"), hint="retry later")
-    if state in _SQL_MISTAKES:
+    if state == "42P11":  # a hand-written query is opened as a cursor, which takes one statement that reads
+        return ValidationError.single((), "must be one select", "not_a_select", subject="sql")
+    if state[:2] == "42" or state == "0A000":
         position = getattr(error, "position", None) or getattr(error, "internal_position", None)
         return ValidationError.single(
             (), message + (f" (at character {position})" if position else ""), "sql", subject="sql"

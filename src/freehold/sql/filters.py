@@ -6,8 +6,11 @@ as `is not true`, so nulls never turn into matches.
 
 from typing import cast
 
+from pydantic import BaseModel
+
 from freehold.model.description import EntityDescription
 from freehold.model.filters import And, Compare, Filter, Not, Or, Target
+from freehold.model.kinds import split_optional
 from freehold.model.registry import Relation
 from freehold.sql.identifiers import Schemas, quoted
 from freehold.sql.statements import Arguments
@@ -63,14 +66,14 @@ def _across(
 
 
 def _compare(target: Target, operator: str, value: object, alias: str, arguments: Arguments) -> str:
+    if operator in ("ne", "not_in"):
+        opposite = _compare(target, "eq" if operator == "ne" else "in", value, alias, arguments)
+        return f"({opposite}) is not true"
     kind = target.kind
     column = _column(target, alias, arguments)
     sql_type = kind.sql_type
     if operator == "is_null":
         return f"{column} is null" if value else f"{column} is not null"
-    if operator in ("ne", "not_in"):
-        opposite = _compare(target, "eq" if operator == "ne" else "in", value, alias, arguments)
-        return f"({opposite}) is not true"
     if operator == "in":
         return f"{column} = any ({arguments.add(value, f'{kind.sql}[]')})"
     if operator == "between":
@@ -102,17 +105,33 @@ def _successor(prefix: str) -> str | None:
     return None
 
 
+def _stored_keys(target: Target) -> list[str]:
+    """The keys as the document is stored: by their aliases, where its model has some."""
+    names: list[str] = []
+    document = target.field.kind.document
+    for key in target.keys:
+        if document is None:  # the parser resolves keys through models only
+            break
+        info = document.model_fields[key]
+        names.append(info.serialization_alias or key)
+        bare, _ = split_optional(info.annotation)
+        document = bare if isinstance(bare, type) and issubclass(bare, BaseModel) else None
+    return names
+
+
 def _column(target: Target, alias: str, arguments: Arguments) -> str:
     column = f"{alias}.{quoted(target.field.name)}"
     if not target.keys:
         return column
-    path = arguments.add(list(target.keys), "text[]")
+    path = arguments.add(_stored_keys(target), "text[]")
     text = f"({column} #>> {path})"
     if target.kind.name == "text":
         return f'{text} collate "C"'
     if target.kind.name == "json":
         return f"nullif({column} #> {path}, 'null')"
-    # A cast only where the stored value has the type that the declaration says: raw SQL may have stored another.
+    # A cast only where the stored value has the type that the declaration says: raw SQL may have stored another. Integers as
+    # numeric: JSON's have no bound.
     types = {"integer": ("number",), "float": ("number",), "decimal": ("number", "string"), "boolean": ("boolean",)}
     allowed = ", ".join(f"'{name}'" for name in types.get(target.kind.name, ("string",)))
-    return f"(case when jsonb_typeof({column} #> {path}) in ({allowed}) then {text}::{target.kind.sql} end)"
+    sql = "numeric" if target.kind.name == "integer" else target.kind.sql
+    return f"(case when jsonb_typeof({column} #> {path}) in ({allowed}) then {text}::{sql} end)"

@@ -21,6 +21,10 @@ class Statement:
     arguments: tuple[Any, ...] = ()  # Any: values of every kind, bound by the driver
 
 
+# The driver sends the first and last date and moment of Python as infinity; as text they stay what they are.
+_AS_TEXT = ("date", "timestamptz")
+
+
 @dataclass(slots=True)
 class Arguments:
     """Collects the values of a statement while its text is built."""
@@ -30,6 +34,10 @@ class Arguments:
 
     def add(self, value: Any, sql_type: str) -> str:
         """The placeholder of a value: `$5::numeric`."""
+        if sql_type.removesuffix("[]") in _AS_TEXT:
+            many = sql_type.endswith("[]")
+            self.values.append([item.isoformat() for item in value] if many else value.isoformat())
+            return f"${len(self.values) + 2}::text{'[]' if many else ''}::{sql_type}"
         self.values.append(value)
         return f"${len(self.values) + 2}::{sql_type}"
 
