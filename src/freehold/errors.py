@@ -60,6 +60,9 @@ class Issue:
     message: str
     code: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", tuple(map(_step, self.path)))
+
     @property
     def field(self) -> str:
         """The path as one string: `lines.3.quantity`."""
@@ -68,6 +71,14 @@ class Issue:
     def as_dict(self) -> dict[str, Any]:
         """The issue as JSON-able values."""
         return {"path": list(self.path), "message": self.message, "code": self.code}
+
+
+def _step(step: str | int) -> str | int:
+    """A step of a path, which may be a name that a stranger chose: not too long, and of characters that UTF-8 can hold."""
+    if isinstance(step, int):
+        return step
+    cut = step if len(step) <= 100 else step[:99] + "…"
+    return cut.encode("utf-8", "backslashreplace").decode()
 
 
 class FreeholdError(Exception):

@@ -19,13 +19,16 @@ from tests.world import Contact, Customer
 def messages(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts of the messages that the database's pool sends."""
     sent: list[str] = []
-    fetch_row = database._store.pool.fetch_row
+    for name in ("fetch", "fetch_row"):
+        method = getattr(database._store.pool, name)
 
-    async def counted(text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Any:
-        sent.append(text)
-        return await fetch_row(text, arguments, timeout=timeout)
+        async def counted(
+            text: str, arguments: Sequence[Any], *, timeout: float | None = None, method: Any = method
+        ) -> Any:
+            sent.append(text)
+            return await method(text, arguments, timeout=timeout)
 
-    monkeypatch.setattr(database._store.pool, "fetch_row", counted)
+        monkeypatch.setattr(database._store.pool, name, counted)
     return sent
 
 

@@ -66,7 +66,7 @@ VALUES: dict[str, list[Any]] = {
 
 
 def same(one: Any, other: Any) -> bool:
-    return bool(one == other) and type(one) is type(other)
+    return bool(one == other) and isinstance(one, type(other))
 
 
 @pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in VALUES.items() for value in values])

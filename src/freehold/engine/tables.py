@@ -176,6 +176,10 @@ def _bounds(field: FieldDescription) -> list[str]:
         conditions.append(f"{column} <@ array[{allowed}]" if kind.many else f"{column} in ({allowed})")
     if kind.name == "float" and not kind.many:
         conditions.append(f"{column} not in ('NaN', 'Infinity', '-Infinity')")
+    if kind.name in ("date", "datetime") and not kind.many:
+        last = "9999-12-31" if kind.name == "date" else "9999-12-31 23:59:59.999999+00"
+        first = "0001-01-01" if kind.name == "date" else "0001-01-01 00:00:00+00"
+        conditions.append(f"{column} between '{first}' and '{last}'")
     return conditions
 
 

@@ -64,13 +64,20 @@ class Context:
             if not isinstance(value, str):
                 issues.append(Issue((name,), f"must be a str, not {type(value).__name__}", "string_type"))
             elif name == "user_agent":
-                object.__setattr__(self, name, value.replace("\x00", "")[:longest])
-            elif len(value) > longest or "\x00" in value:
-                issues.append(Issue((name,), f"must have at most {longest} characters and no NUL", "string_too_long"))
-        if isinstance(self.permissions, str) or not isinstance(self.permissions, Iterable):
+                mended = value[: longest * 2].replace("\x00", "").encode("utf-8", "replace").decode()
+                object.__setattr__(self, name, mended[:longest])
+            elif len(value) > longest or any(char == "\x00" or "\ud800" <= char <= "\udfff" for char in value):
+                issues.append(
+                    Issue(
+                        (name,), f"must have at most {longest} characters, no NUL and no surrogate", "string_too_long"
+                    )
+                )
+        given = self.permissions
+        names = None if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+        if names is None or not all(isinstance(name, str) for name in names):
             issues.append(Issue(("permissions",), "must be a set of names", "set_type"))
         else:
-            object.__setattr__(self, "permissions", frozenset(self.permissions))
+            object.__setattr__(self, "permissions", frozenset(names))
         if issues:
             raise ValidationError(issues, subject="Context")
 

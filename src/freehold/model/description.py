@@ -124,6 +124,18 @@ class EntityDescription:
         keys = {constraint_name(self.table, [f.name], "key"): (f.name,) for f in self.own if f.declaration.unique}
         return keys | {self.key_name(key): key.fields for key in self.unique}
 
+    @property
+    def index_names(self) -> list[tuple[str, Any]]:
+        """The names that the entity's indexes take in the database, with what each is of: a field's name or a key."""
+        names: list[tuple[str, Any]] = [(f"{self.table}_pkey", "the primary key")]
+        for field in self.own:
+            if field.declaration.unique:
+                names.append((constraint_name(self.table, [field.name], "key"), field.name))
+            if field.declaration.index:
+                names.append((constraint_name(self.table, [field.name], "idx"), field.name))
+        keys: tuple[Index | Unique, ...] = (*self.unique, *self.indexes)
+        return names + [(self.key_name(key), key) for key in keys]
+
     def key_name(self, key: Index | Unique) -> str:
         """The name of a composite key's index."""
         partial = [*key.fields, *key.where] if key.where else list(key.fields)

@@ -7,6 +7,7 @@ from) and `Patch` (what changes it). All checks of a declaration happen here, so
 import difflib
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
@@ -17,6 +18,14 @@ from pydantic._internal._model_construction import ModelMetaclass
 from pydantic.errors import PydanticUserError
 
 from freehold.errors import DeclarationError
+from freehold.model.declarations import (
+    bounds_problem,
+    default_problem,
+    key_problem,
+    options_problem,
+    repeated_name,
+    undeclared_problem,
+)
 from freehold.model.description import BASE_FIELDS, EntityDescription, FieldDescription, plural_snake
 from freehold.model.fields import UNREAD, Declaration, Index, Unique, field, reference
 from freehold.model.inputs import prepared
@@ -27,6 +36,8 @@ __all__ = ["Entity", "Input"]
 MAXIMUM_INDEXED_TEXT = 600
 """Characters of an indexed string: four bytes each must fit in a B-tree entry of about 2,700 bytes."""
 
+OPTIONS = ("table", "soft_delete", "unique", "indexes", "checks")
+NAME = r"[a-z][a-z0-9_]{0,39}"
 RESERVED = {"and", "or", "not", "Create", "Patch", "model", *BASE_FIELDS}
 
 
@@ -58,6 +69,13 @@ class EntityMeta(ModelMetaclass):
     """Takes the declarations out of the class body before Pydantic sees it."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> type:
+        for option in options:
+            if option not in OPTIONS:
+                close = difflib.get_close_matches(option, OPTIONS, 1)
+                raise DeclarationError(
+                    f"{name}: {option!r} is no option of an entity"
+                    + (f"; did you mean {close[0]!r}?" if close else f"; options are {', '.join(OPTIONS)}")
+                )
         declared: dict[str, Declaration] = {}
         for base in bases:
             declared |= getattr(base, "__declared__", {})
@@ -69,10 +87,11 @@ class EntityMeta(ModelMetaclass):
         if any(declaration.private for declaration in declared.values()):
             namespace["__drop_unread__"] = model_validator(mode="after")(_drop_unread)
         try:
-            return super().__new__(mcs, name, bases, namespace, **options)
-        except (PydanticUserError, NameError, TypeError) as error:
-            if isinstance(error, TypeError) and "unexpected keyword" not in str(error):
-                raise
+            with warnings.catch_warnings():
+                # A field that shadows something is refused by its name below, which says more than a warning.
+                warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
+                return super().__new__(mcs, name, bases, namespace, **options)
+        except (PydanticUserError, NameError) as error:
             raise DeclarationError(f"{name}: {str(error).splitlines()[0]}") from error
 
 
@@ -163,12 +182,18 @@ def _describe(
         raise DeclarationError(
             f"{cls.__name__}.{redeclared[0]}: the name is the base's; write another, such as external_{redeclared[0]}"
         )
+    problem = options_problem(soft_delete, unique, indexes, checks)
+    if problem:
+        raise DeclarationError(f"{cls.__name__}: {problem}")
     fields: dict[str, FieldDescription] = {}
     for name, info in cls.model_fields.items():
         base = name in BASE_FIELDS
         if name == "deleted_at" and not soft_delete:
             continue
-        # A plain annotation, or Pydantic's own Field, declares a field without options.
+        problem = undeclared_problem(info)
+        if problem:
+            raise DeclarationError(f"{cls.__name__}.{name}: {problem}")
+        # A plain annotation declares a field without options.
         factory = cast("Callable[[], Any] | None", info.default_factory)
         declaration = cls.__declared__.get(name) or Declaration(default=info.default, default_factory=factory)
         if not base:
@@ -195,6 +220,9 @@ def _describe(
     keys: tuple[Index | Unique, ...] = (*description.unique, *description.indexes)
     for key in keys:
         _check_key(description, key)
+    problem = repeated_name(description)
+    if problem:
+        raise DeclarationError(f"{cls.__name__}: {problem}")
     return description
 
 
@@ -209,7 +237,7 @@ def _describe_field(
         raise DeclarationError(f"{where}: {error}") from None
     described = FieldDescription(name, bare, kind, nullable, declaration, base)
     if not base:
-        problem = _problem(described)
+        problem = _problem(described) or bounds_problem(described) or default_problem(described)
         if problem:
             raise DeclarationError(f"{where}: {problem}")
     return described
@@ -218,10 +246,12 @@ def _describe_field(
 def _problem(field: FieldDescription) -> str | None:
     """What is wrong with a field's options, and what to write instead."""
     declaration, kind = field.declaration, field.kind
+    if declaration.target is not None and (problem := _reference_problem(field)):
+        return problem
     if kind.name == "decimal" and (declaration.digits is None or declaration.places is None):
         return "a Decimal needs its digits and places; write field(digits=12, places=2)"
-    if kind.name == "decimal" and not 0 <= (declaration.places or 0) <= (declaration.digits or 0) <= 1000:
-        return "digits must be from places to 1000, and places not negative; write field(digits=12, places=2)"
+    if kind.name == "decimal" and not 0 <= (declaration.places or 0) <= (declaration.digits or -1) <= 1000:
+        return "digits must be from 1 and places to 1000, and places not negative; write field(digits=12, places=2)"
     if kind.name != "decimal" and (declaration.digits is not None or declaration.places is not None):
         return "digits and places are for a Decimal; leave them out"
     if (declaration.index or declaration.unique) and not kind.orderable:
@@ -241,7 +271,7 @@ def _problem(field: FieldDescription) -> str | None:
         return (
             f"the default is None, but the type does not allow it; write {field.name}: ... | None = field(default=None)"
         )
-    return _reference_problem(field) if declaration.target is not None else None
+    return None
 
 
 def _reference_problem(field: FieldDescription) -> str | None:
@@ -256,11 +286,18 @@ def _reference_problem(field: FieldDescription) -> str | None:
         return f"on_delete={field.declaration.on_delete!r} is unknown; write 'restrict', 'cascade' or 'set_null'"
     if field.declaration.on_delete == "set_null" and not field.nullable:
         return f"on_delete='set_null' needs a field that may be null; write {field.name}: UUID | None = reference(..., default=None)"
+    for what, name in (("relation", field.relation), ("reverse", field.declaration.reverse)):
+        if name is not None and (_taken(name) or not re.fullmatch(NAME, name)):
+            return f"the {what} {name!r} is reserved, or no name in snake case; write another"
     return None
 
 
+def _taken(name: str) -> bool:
+    return name in RESERVED or name.startswith("model_") or hasattr(Entity, name)
+
+
 def _check_name(cls: type[Entity], name: str) -> None:
-    if name in RESERVED or name.startswith("model_") or hasattr(Entity, name):
+    if _taken(name):
         raise DeclarationError(
             f"{cls.__name__}.{name}: the name is reserved; write another, such as {cls.__name__.lower()}_{name}"
         )
@@ -293,10 +330,16 @@ def _check_key(description: EntityDescription, key: Index | Unique) -> None:
                 f"{description.name}: {key!r}: {name} needs max_length of at most {MAXIMUM_INDEXED_TEXT}; write field(max_length=200)"
             )
 
+    problem = key_problem(description, key)
+    if problem:
+        raise DeclarationError(f"{description.name}: {problem}")
+
 
 def _checks(cls: type[Entity], named: Mapping[str, str]) -> dict[str, str]:
     checks = dict(named)
     for name, declaration in cls.__declared__.items():
+        if declaration.check and name in checks:
+            raise DeclarationError(f"{cls.__name__}.{name}: two checks are named {name!r}; rename the one in checks=")
         if declaration.check:
             checks[name] = declaration.check
     for name in checks:
@@ -315,7 +358,10 @@ def _input_model(cls: type[Entity], suffix: str, fields: Sequence[FieldDescripti
             # A field that is not given stays out of model_fields_set; its default is never used or validated.
             definitions[field_.name] = (annotation, Field(default=None, description=field_.declaration.description))
         elif field_.declaration.default_factory is not None:
-            definitions[field_.name] = (annotation, Field(default_factory=field_.declaration.default_factory))
+            factory = Field(
+                default_factory=field_.declaration.default_factory, description=field_.declaration.description
+            )
+            definitions[field_.name] = (annotation, factory)
         else:
             definitions[field_.name] = (
                 annotation,

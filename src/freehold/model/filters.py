@@ -13,6 +13,7 @@ opposites of `eq` and `in`; `not` turns true to false and false to true. So SQL 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pydantic
@@ -21,7 +22,7 @@ from pydantic import TypeAdapter
 from freehold.errors import Issue, ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.inputs import prepared
-from freehold.model.issues import validation_error
+from freehold.model.issues import shown, validation_error
 from freehold.model.kinds import Kind, KindError, kind_of, split_optional
 from freehold.model.registry import Registry, Relation, suggestion, unknown
 from freehold.model.values import stored
@@ -39,6 +40,8 @@ MAXIMUM_CHOICES = 1_000
 """Values of one `in`."""
 MAXIMUM_STRING = 10_000
 """Characters of a string to compare with."""
+MAXIMUM_DIGITS = 1_000
+"""Digits before or after the point of a number to compare with."""
 MAXIMUM_HOPS = 4
 """References that one path may cross."""
 
@@ -146,7 +149,7 @@ class _Parser:
         items: list[Filter] = []
         for key, value in where.items():
             if not isinstance(key, str):
-                items.append(self.issue((*path, str(key)), "a field's name must be a str", "string_type"))
+                items.append(self.issue((*path, shown(key)), "a field's name must be a str", "string_type"))
             elif key in ("and", "or"):
                 items.append(self.combination(key, value, (*path, key), depth))
             elif key == "not":
@@ -164,15 +167,20 @@ class _Parser:
         return And(items) if key == "and" else Or(items)
 
     def field(self, key: str, value: Any, path: tuple[str | int, ...]) -> list[Filter]:
-        self.conditions += 1
+        # Each operator is a condition; a field that names none counts as well.
+        before, self.conditions = (
+            self.conditions,
+            self.conditions + (len(value) or 1 if isinstance(value, Mapping) else 1),
+        )
         if self.conditions > MAXIMUM_CONDITIONS:
-            if self.conditions == MAXIMUM_CONDITIONS + 1:
+            if before <= MAXIMUM_CONDITIONS:
                 self.issue(path, f"is one of more than {MAXIMUM_CONDITIONS} conditions; use fewer", "too_many")
             return []
         try:
             target = _resolve(key, self.entity, self.registry, path)
         except ValidationError as error:
-            self.issues.extend(error.issues)
+            for issue in error.issues:
+                self.issue(issue.path, issue.message, issue.code)
             return []
         if value is None:
             return [Compare(target, "is_null", True)]
@@ -184,16 +192,18 @@ class _Parser:
 
     def condition(self, target: Target, operator: Any, operand: Any, path: tuple[str | int, ...]) -> Filter:
         allowed = _operators(target.kind)
+        if not isinstance(operator, str):
+            return self.issue(
+                (*path, shown(operator)), f"is no operator; known are {', '.join(allowed)}", "unknown_operator"
+            )
         if operator not in allowed:
             if operator in OPERATORS:
                 return self.issue(
-                    (*path, str(operator)),
+                    (*path, operator),
                     f"does not apply to {target.path}; use {', '.join(allowed)}",
                     "wrong_operator",
                 )
-            return self.issue(
-                (*path, str(operator)), f"is no operator{suggestion(str(operator), allowed)}", "unknown_operator"
-            )
+            return self.issue((*path, operator), f"is no operator{suggestion(operator, allowed)}", "unknown_operator")
         path = (*path, operator)
         if operator == "is_null":
             if not isinstance(operand, bool):
@@ -235,6 +245,8 @@ class _Parser:
             for found in validation_error(error, "where").issues:
                 self.issue((*path, *found.path), found.message, found.code)
             return None
+        if isinstance(value, Decimal) and abs(value.adjusted()) > MAXIMUM_DIGITS:
+            return self.issue(path, f"has more than {MAXIMUM_DIGITS} digits", "decimal_too_large")
         return [stored(item) for item in value] if isinstance(value, list) else stored(value)
 
 

@@ -22,8 +22,8 @@ MAXIMUM_DOCUMENT = 1_000_000
 """Bytes of a JSON document."""
 MAXIMUM_BYTES = 1_000_000
 """Bytes of a bytes value whose field says no `max_length`."""
-MAXIMUM_DURATION = timedelta(days=49_000)
-"""Either way. Durations travel as a number of seconds, which a double holds to the microsecond up to 2**32."""
+MAXIMUM_DURATION = timedelta(days=99_000)
+"""Either way. Durations travel as a number of seconds, which a double tells to the microsecond up to 2**33 (99,420 days)."""
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 
 

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 
 from freehold.errors import CursorError, Issue, ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
+from freehold.model.issues import shown
 from freehold.model.registry import suggestion
 from freehold.model.values import from_json_shape
 
@@ -107,9 +108,14 @@ def parse_order(order_by: OrderBy, entity: EntityDescription, *, subject: str = 
 def _order_problem(item: Any, entity: EntityDescription, sorts: Mapping[str, Sort]) -> tuple[str, str] | None:
     if not isinstance(item, Order):
         return f"must be a field's name or an Order, not {type(item).__name__}", "order_type"
+    if not isinstance(item.field, str):
+        return f"must name a field, not {shown(item.field)}", "order_type"
     field = entity.fields.get(item.field)
     if field is None:
-        return f"{item.field!r} is no field of {entity.name}{suggestion(item.field, entity.fields)}", "unknown_field"
+        return (
+            f"{shown(item.field)} is no field of {entity.name}{suggestion(item.field, entity.fields)}",
+            "unknown_field",
+        )
     if not field.kind.orderable:
         return f"{item.field} has no order; sort by a scalar field", "unsortable"
     longest = field.declaration.bounds.get("max_length", MAXIMUM_SORTED_TEXT + 1)
@@ -131,7 +137,7 @@ def parse_limit(limit: Any, *, subject: str = "limit") -> int:
     """Checks a page's size: 1 to 1,000 rows."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAXIMUM_LIMIT:
         raise ValidationError.single(
-            (), f"must be a whole number from 1 to {MAXIMUM_LIMIT}, not {limit!r}"[:200], "limit", subject=subject
+            (), f"must be a whole number from 1 to {MAXIMUM_LIMIT}, not {shown(limit)}", "limit", subject=subject
         )
     return limit
 
@@ -188,6 +194,8 @@ class CursorSigner:
         try:
             loaded = self._serializer.loads(text)
             bound, values = loaded
+            if self.sign(bound, values) != text:  # base64 has several spellings of one signature
+                raise BadData("not the canonical text")
         except (BadData, ValueError, TypeError):
             raise self._error(subject, "is no cursor that was made here, or was edited", "cursor_signature") from None
         if bound != binding:

@@ -8,6 +8,7 @@ from functools import cached_property
 from freehold.errors import ConfigurationError, DeclarationError, Issue, ValidationError
 from freehold.model.description import EntityDescription, FieldDescription, constraint_name
 from freehold.model.entity import Entity
+from freehold.model.issues import shown
 
 __all__ = ["Constraint", "Registry", "Relation", "suggestion"]
 
@@ -73,7 +74,19 @@ class Registry:
                 )
             self.entities[description.name] = description
             tables[description.table] = description.name
+        self._check_names()
         self.relations = self._relate()
+
+    def _check_names(self) -> None:
+        """Indexes share one space of names with each other and with tables."""
+        owners = {entity.table: entity.name for entity in self.entities.values()}
+        for entity in self.entities.values():
+            for name, _ in entity.index_names:
+                other = owners.setdefault(name, entity.name)
+                if other != entity.name:
+                    raise DeclarationError(
+                        f"{entity.name} and {other} share the name {name} in the database; rename a field or write table='...'"
+                    )
 
     def __getitem__(self, cls: type[Entity]) -> EntityDescription:
         """The description of an entity of this application.
@@ -148,7 +161,7 @@ class Registry:
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` where a known name is close, else the list of what is known."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, 1)
+    close = difflib.get_close_matches(name, names, 1) if len(name) <= 100 else []
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known are {', '.join(names[:30])}" if names else ""
@@ -157,6 +170,6 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def unknown(path: tuple[str | int, ...], what: str, name: str, known: Iterable[str], subject: str) -> ValidationError:
     """The error for a name that an input used and that is not there."""
     return ValidationError(
-        [Issue(path, f"{name!r} is no {what}{suggestion(name, known)}", f"unknown_{what.replace(' ', '_')}")],
+        [Issue(path, f"{shown(name)} is no {what}{suggestion(name, known)}", f"unknown_{what.replace(' ', '_')}")],
         subject=subject,
     )

@@ -125,6 +125,16 @@ async def connect(address: Address) -> AsyncIterator[Connection]:
         await driver.close(timeout=5)
 
 
+async def _settle(connection: "asyncpg.Connection[asyncpg.Record]", error: BaseException) -> None:
+    """After a timeout, waits until the server has ended the statement: the driver asks it to and goes on at once, and
+    whoever hears of the timeout must not see the statement's effect appear afterwards."""
+    if isinstance(error, asyncio.TimeoutError) and not connection.is_closed():
+        try:
+            await connection.fetchval("select 1", timeout=5)
+        except DRIVER_ERRORS:
+            connection.terminate()
+
+
 class Pool:
     """Connections to one database as one role.
 
@@ -183,6 +193,7 @@ class Pool:
             row: Row | None = await connection.fetchrow(text, *arguments, timeout=bound)
             return row
         except DRIVER_ERRORS as error:
+            await _settle(connection, error)
             raise translated(error, self._constraints, bound) from error
         finally:
             self._release(connection)
@@ -197,6 +208,7 @@ class Pool:
             rows: list[asyncpg.Record] = await connection.fetch(text, *arguments, timeout=bound)
             return rows
         except DRIVER_ERRORS as error:
+            await _settle(connection, error)
             raise translated(error, self._constraints, bound) from error
         finally:
             self._release(connection)

@@ -57,7 +57,7 @@ def translated(
             if seconds
             else "the statement took too long and was cancelled",
             seconds=seconds,
-            hint="a write was rolled back; narrow the query, or give the session a longer timeout",
+            hint="narrow the query, or give the session a longer timeout; before you repeat a write, read whether it was made",
         )
     if isinstance(error, asyncpg.InterfaceError) and "the server expects" in str(error):
         return ValidationError.single(
@@ -99,6 +99,8 @@ def _from_sqlstate(
 def _from_class(state: str, message: str, error: asyncpg.PostgresError) -> FreeholdError:
     if state in _UNAVAILABLE or state[:2] in ("08", "57", "58"):
         return UnavailableError(_UNAVAILABLE.get(state, f"the database cannot serve: {message}"), hint="retry later")
+    if state == "42P11":  # a hand-written query is opened as a cursor, which takes one statement that reads
+        return ValidationError.single((), "must be one select", "not_a_select", subject="sql")
     if state[:2] == "42" or state == "0A000":
         position = getattr(error, "position", None) or getattr(error, "internal_position", None)
         return ValidationError.single(

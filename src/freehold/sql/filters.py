@@ -6,8 +6,11 @@ as `is not true`, so nulls never turn into matches.
 
 from typing import cast
 
+from pydantic import BaseModel
+
 from freehold.model.description import EntityDescription
 from freehold.model.filters import And, Compare, Filter, Not, Or, Target
+from freehold.model.kinds import split_optional
 from freehold.model.registry import Relation
 from freehold.sql.identifiers import Schemas, quoted
 from freehold.sql.statements import Arguments
@@ -102,11 +105,25 @@ def _successor(prefix: str) -> str | None:
     return None
 
 
+def _stored_keys(target: Target) -> list[str]:
+    """The keys as the document is stored: by their aliases, where its model has some."""
+    names: list[str] = []
+    document = target.field.kind.document
+    for key in target.keys:
+        if document is None:  # the parser resolves keys through models only
+            break
+        info = document.model_fields[key]
+        names.append(info.serialization_alias or key)
+        bare, _ = split_optional(info.annotation)
+        document = bare if isinstance(bare, type) and issubclass(bare, BaseModel) else None
+    return names
+
+
 def _column(target: Target, alias: str, arguments: Arguments) -> str:
     column = f"{alias}.{quoted(target.field.name)}"
     if not target.keys:
         return column
-    path = arguments.add(list(target.keys), "text[]")
+    path = arguments.add(_stored_keys(target), "text[]")
     text = f"({column} #>> {path})"
     if target.kind.name == "text":
         return f'{text} collate "C"'

@@ -4,7 +4,6 @@
 parameter becomes an element of one JSON array, cast to the type of its value.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
@@ -31,13 +30,16 @@ _TOKENS = re.compile(
       '(?:[^']|'')*'                              # a string
     | "(?:[^"]|"")*"                              # an identifier
     | --[^\n]*                                    # a comment to the end of the line
-    | \$(?P<tag>[A-Za-z_\x80-\uffff]*)\$.*?\$(?P=tag)\$   # a dollar-quoted string
+    | [^\W\d][\w$]*                               # a name, in which $ quotes nothing
+    | \$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$    # a dollar-quoted string
     | ::
     | :=
     | (?<![:\w\]]):(?P<name>[A-Za-z_]\w*)
     """,
     re.VERBOSE | re.DOTALL,
 )
+# JSON writes a NUL so, after an even number of backslashes.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _ESCAPE_STRING = re.compile(r"[eE]'(?:[^'\\]|''|\\.)*'", re.DOTALL)
 
 _TYPES: tuple[tuple[type, str], ...] = (
@@ -75,6 +77,8 @@ def bind_named(text: str, values: Mapping[str, Any]) -> tuple[str, str]:
         raise ValidationError.single(
             (), f"must have at most {MAXIMUM_STATEMENT} characters and no NUL", "string_too_long", subject="sql"
         )
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValidationError.single((), "contains a lone surrogate, which is no text", "string_unicode", subject="sql")
     issues: list[Issue] = []
     order: dict[str, int] = {}
 
@@ -89,18 +93,31 @@ def bind_named(text: str, values: Mapping[str, Any]) -> tuple[str, str]:
             issues.append(Issue((name,), str(error), "unbindable"))
             return "null"
 
-    bound = _replace(text.strip().rstrip(";"), placed)
+    bound = _replace(re.sub(r"[;\s]+$", "", text), placed)
     issues.extend(
         Issue((name,), f"is no parameter of the statement{suggestion(name, order)}", "unknown_parameter")
         for name in values
         if name not in order
     )
+    elements = [] if issues else [_element(name, values[name], issues) for name in order]
     if issues:
         raise ValidationError(issues, subject="sql")
-    array = to_json([to_sql_text(_plain(values[name])) for name in order], inf_nan_mode="strings", bytes_mode="hex")
-    if b"\\u0000" in array:
-        _refuse_nul({name: values[name] for name in order})
-    return bound, array.decode()
+    return bound, f"[{','.join(elements)}]"
+
+
+def _element(name: str, value: Any, issues: list[Issue]) -> str:
+    """A value as JSON."""
+    try:
+        element = to_json(to_sql_text(_plain(value)), inf_nan_mode="strings", bytes_mode="hex")
+    except ValueError as error:  # Pydantic's serialisation errors are ones too
+        reason = "a lone surrogate" if "surrogates" in str(error) else "what is no JSON"
+        issues.append(Issue((name,), f"contains {reason} and cannot be bound", "unbindable"))
+        return "null"
+    if _NUL.search(element):
+        issues.append(
+            Issue((name,), "contains a NUL character, which PostgreSQL cannot store; remove it", "nul_character")
+        )
+    return element.decode()
 
 
 def _replace(text: str, placed: Any) -> str:
@@ -144,14 +161,16 @@ def _comment_end(text: str, start: int) -> int:
 
 def _reference(position: int, value: Any) -> str:
     if value is None:
-        return f"($1->>{position})"
+        return "null"  # takes the type of its place, which a parameter of no type would not
     if isinstance(value, dict | BaseModel):
         return f"($1->{position})"
     if isinstance(value, list | tuple | set | frozenset):
-        items = list(value)
-        element = _type_of(items[0]) if items else "text"
-        if any(item is not None and _type_of(item) != element for item in items):
+        elements = {_type_of(item) for item in value if item is not None}
+        if len(elements) > 1:
             raise TypeError("is a list of several types; give one type")
+        if not value:
+            return "'{}'"  # an empty array of whatever type its place wants
+        element = elements.pop() if elements else "text"
         return f"(array(select jsonb_array_elements_text($1->{position})::{element}))"
     return f"($1->>{position})::{_type_of(value)}"
 
@@ -161,6 +180,10 @@ def _type_of(value: Any) -> str:
         value = value.value
     if isinstance(value, datetime) and value.tzinfo is None:
         raise TypeError("is a datetime without a time zone; give an aware one")
+    if isinstance(value, time) and value.tzinfo is not None:
+        raise TypeError("is a time of day with a time zone; give it without, or use a datetime")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise TypeError("does not fit in 64 bits; give a Decimal")
     for python, sql in _TYPES:
         if isinstance(value, python):
             return sql
@@ -169,16 +192,3 @@ def _type_of(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple | set | frozenset) else value
-
-
-def _refuse_nul(values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        if "\x00" in json.dumps(value, default=str, ensure_ascii=False).encode().decode(
-            "unicode_escape", errors="ignore"
-        ):
-            raise ValidationError.single(
-                (name,),
-                "contains a NUL character, which PostgreSQL cannot store; remove it",
-                "nul_character",
-                subject="sql",
-            )

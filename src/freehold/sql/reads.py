@@ -224,23 +224,24 @@ def _beyond(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -
             arguments.add(value, sort.field.kind.sql_type) for sort, value in zip(sorts, start, strict=True)
         )
         return f"({', '.join(columns)}) {'<' if sorts[0].descending else '>'} ({values})"
-    # Mixed directions or nulls: beyond in the first field, or equal there and beyond in the second, and so on.
-    choices: list[str] = []
-    equal: list[str] = []
-    for sort, column, value in zip(sorts, columns, start, strict=True):
+    # Mixed directions or nulls: beyond in the first field, or equal there and beyond in the second, and so on; built from
+    # the last field, so that only values that the text names become arguments.
+    beyond: str | None = None
+    for sort, column, value in reversed(list(zip(sorts, columns, start, strict=True))):
         further = _further(sort, column, value, arguments)
-        if further is not None:
-            choices.append(" and ".join([*equal, further]))
-        if sort is not sorts[-1]:
-            equal.append(
+        if beyond is not None:
+            equal = (
                 f"{column} is null" if value is None else f"{column} = {arguments.add(value, sort.field.kind.sql_type)}"
             )
+            beyond = f"{equal} and ({beyond})" if further is None else f"{further} or {equal} and ({beyond})"
+        else:
+            beyond = further
     first, leading = sorts[0], ""
     if start[0] is not None and not (first.field.nullable and not first.nulls_first):
         # Implied by the rest, and what lets an index start at the right place.
         operator = "<=" if first.descending else ">="
         leading = f"{columns[0]} {operator} {arguments.add(start[0], first.field.kind.sql_type)} and "
-    return leading + "(" + " or ".join(f"({choice})" for choice in choices) + ")"
+    return f"{leading}({beyond or 'false'})"
 
 
 def _further(sort: Sort, column: str, value: Any, arguments: Arguments) -> str | None:

@@ -30,7 +30,8 @@ class Messenger:
                 f"a session needs a Context, not {type(context).__name__}",
                 hint="database.session(Context(organization_id=..., user_id=...))",
             )
-        if timeout is not None and not 0 < timeout <= 3600:
+        seconds = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+        if timeout is not None and not (seconds and 0 < timeout <= 3600):
             raise ValidationError.single(
                 ("timeout",), "must be more than 0 and at most 3600 seconds", "timeout", subject="session"
             )

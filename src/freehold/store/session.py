@@ -4,7 +4,7 @@ The class is the list of everything that can be done with records, and so longer
 modules that do it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar, overload
 from uuid import UUID
@@ -121,6 +121,10 @@ class Session:
             private, deleted: as in `get`.
         """
         name = self._messenger.store.registry[entity].name
+        if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Collection):
+            raise ValidationError.single(
+                ("ids",), f"must be a list of ids, not {type(ids).__name__}", "list_type", subject="get_many"
+            )
         if len(ids) > MAXIMUM_IDS:
             raise ValidationError.single(
                 ("ids",), f"has more than {MAXIMUM_IDS} ids; split the call", "too_long", subject="get_many"
