@@ -13,7 +13,7 @@ import pytest
 from freehold import Database, errors
 from freehold.postgres.connections import Address, Pool
 from tests.conftest import Server, new_context
-from tests.probe import until
+from tests.probe import blocked, until
 from tests.world import Contact, Customer, application
 
 Connection = asyncpg.Connection
@@ -187,7 +187,40 @@ async def test_a_write_that_takes_too_long_is_rolled_back(database: Database, ad
         await admin.execute("select 1 from app.customers where id = $1 for update", made.id)
         with pytest.raises(errors.TimeoutError):
             await session.update(made, name="y")
+        await blocked(admin, 0)
     assert await session.get(Customer, made.id) == made
+
+
+async def test_a_timeout_does_not_promise_what_is_not_known(
+    database: Database, admin: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is over, but the cancellation reaches the server when the write is done already."""
+    over, reaches = asyncio.Event(), asyncio.Event()
+    cancel = asyncpg.Connection._cancel
+
+    async def late(connection: Connection, *waiters: Any) -> None:
+        over.set()
+        await reaches.wait()
+        await cancel(connection, *waiters)
+
+    async def written() -> bool:
+        return bool(await admin.fetchval("select version from app.customers where id = $1", made.id) == 2)
+
+    monkeypatch.setattr(asyncpg.Connection, "_cancel", late)
+    session = database.session(await new_context(database), timeout=0.5)
+    made = await session.create(Customer, name="x")
+    async with admin.transaction():
+        await admin.execute("select 1 from app.customers where id = $1 for update", made.id)
+        update = asyncio.ensure_future(session.update(made, name="y"))
+        await blocked(admin, 1)
+        await over.wait()
+    await until(written, "the write is made all the same")
+    assert not update.done()  # who hears of the timeout sees no effect appear afterwards
+    reaches.set()
+    with pytest.raises(errors.TimeoutError) as caught:
+        await update
+    assert "rolled back" not in str(caught.value)
+    assert "read whether it was made" in str(caught.value)
 
 
 @pytest.mark.parametrize("while_", ["idle", "active"])
