@@ -162,8 +162,9 @@ class Folder:
         """
         if (self.path / "location").exists() or _suits(self.path, account):
             return self.home
+        # A new name each time: where this folder was removed and made anew, the old one's data may still lie there.
         digest = hashlib.sha256(str(self.path).encode()).hexdigest()[:16]
-        home = room(account) / digest
+        home = room(account) / f"{digest}-{secrets.token_hex(4)}"
         if not make_folder(home, 0o711):
             raise ServerError(f"{home} is not ours", hint="remove it, or choose another folder for the server")
         self._write("location", f"{self.path}\n{home}\n")
