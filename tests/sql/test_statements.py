@@ -41,13 +41,13 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
 
         async def listening(pool: Pool, text: str, arguments: Sequence[Any], **options: Any) -> Any:
             found = await method(pool, text, arguments, **options)
-            rows = [] if found is None else [found] if name == "fetch_row" else found
+            rows = found
             messages.append(Sent(text, tuple(arguments), [tuple(row.values()) for row in rows]))
             return found
 
         monkeypatch.setattr(Pool, name, listening)
 
-    for name in ("fetch_row", "fetch"):
+    for name in ("fetch",):
         if hasattr(Pool, name):
             listen(name)
     return messages

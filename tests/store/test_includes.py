@@ -221,7 +221,7 @@ def normal(value: Any) -> Any:
 
 async def test_a_read_is_one_statement_whatever_it_includes(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     pool, sent = data.session._messenger.store.pool, []
-    for name in ("fetch", "fetch_row"):
+    for name in ("fetch",):
         method = getattr(pool, name)
 
         async def counted(*args: Any, method: Callable[..., Any] = method, **options: Any) -> Any:
