@@ -7,7 +7,7 @@ that carries them is signed, and bound to what was asked: organization, entity, 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Generic, Literal, TypeVar
 
 from itsdangerous import BadData, URLSafeSerializer
@@ -78,7 +78,18 @@ def parse_order(order_by: OrderBy, entity: EntityDescription, *, subject: str = 
     Raises:
         ValidationError: an unknown, unsortable, private or repeated field.
     """
-    items = [] if order_by is None else [order_by] if isinstance(order_by, str | Order) else order_by
+    if order_by is None or isinstance(order_by, str):
+        return _parse_word(order_by, entity, subject)
+    return _parse_order([order_by] if isinstance(order_by, Order) else order_by, entity, subject)
+
+
+@lru_cache(maxsize=4096)
+def _parse_word(order_by: str | None, entity: EntityDescription, subject: str) -> tuple[Sort, ...]:
+    """The usual order, by one field or by none: the same object each time, so that statements can be kept for it."""
+    return _parse_order([] if order_by is None else [order_by], entity, subject)
+
+
+def _parse_order(items: Any, entity: EntityDescription, subject: str) -> tuple[Sort, ...]:
     issues: list[Issue] = []
     sorts: dict[str, Sort] = {}
     if isinstance(items, Mapping) or not isinstance(items, Sequence):

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from freehold.model.description import EntityDescription, FieldDescription
-from freehold.model.filters import Filter
+from freehold.model.filters import And, Filter
 from freehold.model.pages import Sort
 from freehold.model.shapes import Included, Shape
 from freehold.sql.filters import condition, joined, visible
@@ -180,6 +180,28 @@ def list_rows_statement(
 
     The arguments are those of `list_statement`.
     """
+    if start is None and filter_ == And(()):
+        return _first_rows(shape, tuple(sorts), limit, schemas, backward, deleted)
+    return _list_rows(shape, filter_, sorts, limit, schemas, start, backward, deleted)
+
+
+@lru_cache(maxsize=4096)
+def _first_rows(
+    shape: Shape, sorts: tuple[Sort, ...], limit: int, schemas: Schemas, backward: bool, deleted: bool
+) -> Statement:
+    return _list_rows(shape, And(()), sorts, limit, schemas, None, backward, deleted)
+
+
+def _list_rows(
+    shape: Shape,
+    filter_: Filter,
+    sorts: Sequence[Sort],
+    limit: int,
+    schemas: Schemas,
+    start: Sequence[Any] | None,
+    backward: bool,
+    deleted: bool,
+) -> Statement:
     arguments = Arguments()
     ways = _ways(sorts, backward)
     where = _matching(shape.entity, filter_, arguments, schemas, deleted)
