@@ -2,7 +2,7 @@
 
 A page's blocks run in order in one namespace, with `await` at the top level. When a block has declared `application`, the
 page gets a database of its own: `database`, and `context` and `session` of Ada in the organization Acme. A printed line is shown as
-a comment that starts with `#>`. A block whose first line is `# name.py` is saved as that file, and run if it calls `asyncio.run`.
+a comment that starts with `# ->`. A block whose first line is `# name.py` is saved as that file, and run if it calls `asyncio.run`.
 `<!-- notest -->` before a block leaves it out.
 """
 
@@ -37,7 +37,7 @@ class Block:
 
     @property
     def said(self) -> list[str]:
-        return re.findall(r"#> ?(.*)", self.text)
+        return re.findall(r"# -> ?(.*)", self.text)
 
     @property
     def file(self) -> str | None:
