@@ -82,14 +82,14 @@ async def until(condition: Callable[[], Awaitable[Any]], what: str) -> None:
 
 
 async def blocked(admin: "asyncpg.Connection[asyncpg.Record]", count: int) -> None:
-    """Waits until so many statements of this database wait for a lock."""
+    """Waits until so many statements of this database wait for a lock; 0 until none does any more."""
 
     async def reached() -> bool:
         await admin.execute("select pg_stat_clear_snapshot()")  # in a transaction the view stands still otherwise
         waiting = await admin.fetchval(
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
         )
-        return bool(waiting >= count)
+        return bool(waiting >= count if count else waiting == 0)
 
     await until(reached, f"{count} statements wait for a lock")
 

@@ -25,6 +25,7 @@ FUNCTIONS = {
     "find_organization(text)",
     "find_user(text)",
     "find_membership(text, text)",
+    *(f"{table}_get(uuid, text, uuid)" for table in ("customers", "contacts", "orders")),
     *(f"{table}_create(uuid, text, jsonb)" for table in ("customers", "contacts", "orders")),
     *(f"{table}_update({CHANGE}, jsonb)" for table in ("customers", "contacts", "orders")),
     *(f"{table}_delete({CHANGE})" for table in ("customers", "contacts", "orders")),

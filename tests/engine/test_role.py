@@ -228,18 +228,19 @@ POWER = (
 )
 
 
-@pytest.mark.parametrize("statement", [*LOG, *POWER])
 async def test_the_role_may_not(
-    raw: Connection, admin: Connection, acme: Session, records: Any, statement: str
+    raw: Connection, admin: Connection, acme: Session, records: Any, subtests: pytest.Subtests
 ) -> None:
-    await raw.execute(  # for the connection, since some statements run in no transaction
-        "select set_config('freehold.organization_id', $1, false)", str(acme.context.organization_id)
-    )
-    with pytest.raises(
-        (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError, asyncpg.WrongObjectTypeError)
-    ):
-        await raw.execute(statement)
-    assert await admin.fetchval("select count(*) from app.customers where name like 'zebra%'") >= 2
+    for statement in (*LOG, *POWER):
+        with subtests.test(statement):
+            await raw.execute(  # for the connection, since some statements run in no transaction
+                "select set_config('freehold.organization_id', $1, false)", str(acme.context.organization_id)
+            )
+            with pytest.raises(
+                (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError, asyncpg.WrongObjectTypeError)
+            ):
+                await raw.execute(statement)
+            assert await admin.fetchval("select count(*) from app.customers where name like 'zebra%'") >= 2
 
 
 @pytest.mark.parametrize("target", ["app.customers", "freehold.log", "function freehold.enter"])

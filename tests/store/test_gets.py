@@ -19,7 +19,7 @@ from tests.world import Contact, Customer
 def messages(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts of the messages that the database's pool sends."""
     sent: list[str] = []
-    for name in ("fetch", "fetch_row"):
+    for name in ("fetch",):
         method = getattr(database._store.pool, name)
 
         async def counted(

@@ -149,24 +149,28 @@ READS: dict[str, Attack] = {
 }
 
 
-@pytest.mark.parametrize("name", READS)
-async def test_a_read_brings_nothing_of_another_organization(acme: Session, prey: Prey, own: Own, name: str) -> None:
-    answer = await READS[name](acme, prey, own)
-    assert_no_trace(answer, prey)
+async def test_a_read_brings_nothing_of_another_organization(
+    acme: Session, prey: Prey, own: Own, subtests: pytest.Subtests
+) -> None:
+    for name in READS:
+        with subtests.test(name):
+            answer = await READS[name](acme, prey, own)
+            assert_no_trace(answer, prey)
 
 
 FRUITLESS = {"explain", "list not of one's own", "list without conditions, negated"}
 """Reads that bring no records in any organization."""
 
 
-@pytest.mark.parametrize("name", sorted(set(READS) - FRUITLESS))
-async def test_the_same_read_by_the_other_organization_does_find_it(prey: Prey, name: str) -> None:
-    answer = await READS[name](prey.session, prey, Own(prey.customer, prey.contact, prey.order))
-    if isinstance(answer, tuple) and name.startswith("history"):
-        assert answer
-    else:
-        with pytest.raises(AssertionError):
-            assert_no_trace(answer, prey)
+async def test_the_same_read_by_the_other_organization_does_find_it(prey: Prey, subtests: pytest.Subtests) -> None:
+    for name in sorted(set(READS) - FRUITLESS):
+        with subtests.test(name):
+            answer = await READS[name](prey.session, prey, Own(prey.customer, prey.contact, prey.order))
+            if isinstance(answer, tuple) and name.startswith("history"):
+                assert answer
+            else:
+                with pytest.raises(AssertionError):
+                    assert_no_trace(answer, prey)
 
 
 async def test_nothing_of_another_organization_is_counted(acme: Session, prey: Prey, own: Own) -> None:
@@ -220,37 +224,42 @@ async def answer_of(call: Awaitable[Any]) -> BaseException:
     return caught.value
 
 
-@pytest.mark.parametrize("name", BY_ID)
-async def test_a_foreign_id_is_answered_like_an_absent_one(acme: Session, prey: Prey, own: Own, name: str) -> None:
-    attack, absent = BY_ID[name], new_id()
-    expected = masked(await answer_of(attack(acme, absent, own)), absent)
-    for record in (prey.customer, prey.deleted, prey.contact, prey.order):
-        error = await answer_of(attack(acme, record.id, own))
-        assert masked(error, record.id) == expected
-        assert_no_trace(error, prey, record.id)
-
-
-@pytest.mark.parametrize("name", BY_ID)
-async def test_an_attempt_on_a_foreign_id_changes_nothing(
-    acme: Session, prey: Prey, own: Own, name: str, admin: Any
+async def test_a_foreign_id_is_answered_like_an_absent_one(
+    acme: Session, prey: Prey, own: Own, subtests: pytest.Subtests
 ) -> None:
-    async def rows() -> list[Any]:
-        tables = await admin.fetch(
-            "select to_jsonb(c) from app.customers c where organization_id = any ($1) union all "
-            "select to_jsonb(c) from app.contacts c where organization_id = any ($1) union all "
-            "select to_jsonb(c) from app.orders c where organization_id = any ($1)",
-            [prey.organization, acme.context.organization_id],
-        )
-        log = await admin.fetch(
-            "select position from freehold.log where organization_id = any ($1)",
-            [prey.organization, acme.context.organization_id],
-        )
-        return sorted(map(str, [*tables, *log]))
+    for name in BY_ID:
+        with subtests.test(name):
+            attack, absent = BY_ID[name], new_id()
+            expected = masked(await answer_of(attack(acme, absent, own)), absent)
+            for record in (prey.customer, prey.deleted, prey.contact, prey.order):
+                error = await answer_of(attack(acme, record.id, own))
+                assert masked(error, record.id) == expected
+                assert_no_trace(error, prey, record.id)
 
-    before = await rows()
-    for record in (prey.customer, prey.deleted, prey.contact, prey.order):
-        await answer_of(BY_ID[name](acme, record.id, own))
-    assert await rows() == before
+
+async def test_an_attempt_on_a_foreign_id_changes_nothing(
+    acme: Session, prey: Prey, own: Own, admin: Any, subtests: pytest.Subtests
+) -> None:
+    for name in BY_ID:
+        with subtests.test(name):
+
+            async def rows() -> list[Any]:
+                tables = await admin.fetch(
+                    "select to_jsonb(c) from app.customers c where organization_id = any ($1) union all "
+                    "select to_jsonb(c) from app.contacts c where organization_id = any ($1) union all "
+                    "select to_jsonb(c) from app.orders c where organization_id = any ($1)",
+                    [prey.organization, acme.context.organization_id],
+                )
+                log = await admin.fetch(
+                    "select position from freehold.log where organization_id = any ($1)",
+                    [prey.organization, acme.context.organization_id],
+                )
+                return sorted(map(str, [*tables, *log]))
+
+            before = await rows()
+            for record in (prey.customer, prey.deleted, prey.contact, prey.order):
+                await answer_of(BY_ID[name](acme, record.id, own))
+            assert await rows() == before
 
 
 async def test_a_record_in_hand_is_no_key_to_another_organization(acme: Session, prey: Prey, own: Own) -> None:
@@ -338,12 +347,13 @@ SQL: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("name", SQL)
 async def test_a_hand_written_query_brings_nothing_of_another_organization(
-    acme: Session, prey: Prey, own: Own, name: str
+    acme: Session, prey: Prey, own: Own, subtests: pytest.Subtests
 ) -> None:
-    values = {"organization": prey.organization} if ":organization" in SQL[name] else {}
-    assert_no_trace(await acme.sql(None, SQL[name], limit=10_000, **values), prey)
+    for name in SQL:
+        with subtests.test(name):
+            values = {"organization": prey.organization} if ":organization" in SQL[name] else {}
+            assert_no_trace(await acme.sql(None, SQL[name], limit=10_000, **values), prey)
 
 
 BRACKETS = {"into": "select 1) as q) as r;", "out": "select json_agg(r) from (select * from (select 1"}
@@ -387,19 +397,22 @@ REFUSED: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-async def test_a_hand_written_query_is_refused(acme: Session, prey: Prey, own: Own, admin: Any, name: str) -> None:
-    partition = await admin.fetchval("select 'log_' || to_char(now() at time zone 'UTC', 'YYYY_MM')")
-    known = {"slug": prey.slug, "organization": prey.organization, "user": acme.context.user_id}
-    text = REFUSED[name].format(partition=partition, **BRACKETS)
-    values = {key: value for key, value in known.items() if f":{key}" in text}
-    state = "select count(*), sum(version) from app.customers"
-    before = await admin.fetchrow(state)
-    with pytest.raises((errors.ForbiddenError, errors.ValidationError)) as caught:
-        await acme.sql(None, text, **values)
-    assert_no_trace(caught.value, prey)
-    assert await admin.fetchrow(state) == before
-    assert (await acme.get(Customer, own.customer.id)) == own.customer  # the connection serves on
+async def test_a_hand_written_query_is_refused(
+    acme: Session, prey: Prey, own: Own, admin: Any, subtests: pytest.Subtests
+) -> None:
+    for name in REFUSED:
+        with subtests.test(name):
+            partition = await admin.fetchval("select 'log_' || to_char(now() at time zone 'UTC', 'YYYY_MM')")
+            known = {"slug": prey.slug, "organization": prey.organization, "user": acme.context.user_id}
+            text = REFUSED[name].format(partition=partition, **BRACKETS)
+            values = {key: value for key, value in known.items() if f":{key}" in text}
+            state = "select count(*), sum(version) from app.customers"
+            before = await admin.fetchrow(state)
+            with pytest.raises((errors.ForbiddenError, errors.ValidationError)) as caught:
+                await acme.sql(None, text, **values)
+            assert_no_trace(caught.value, prey)
+            assert await admin.fetchrow(state) == before
+            assert (await acme.get(Customer, own.customer.id)) == own.customer  # the connection serves on
 
 
 @pytest.mark.parametrize("function", ["find_organization", "find_user"])

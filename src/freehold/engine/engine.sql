@@ -5,6 +5,7 @@
 -- Who is asking, for this transaction only. The one place that sets it; policies read it through organization_id() alone.
 create or replace function {engine}.enter(organization uuid, context text) returns uuid
 language plpgsql volatile parallel unsafe as $$
+declare done text; -- assignments, because a PERFORM starts an executor
 begin
     if organization is null then
         raise exception 'a call needs an organization' using errcode = 'FH301';
@@ -12,7 +13,8 @@ begin
     if nullif(current_setting('{setting}.organization_id', true), '') <> organization::text then
         raise exception 'a transaction belongs to one organization' using errcode = 'FH301';
     end if;
-    perform set_config('{setting}.organization_id', organization::text, true), set_config('{setting}.context', context, true);
+    done := set_config('{setting}.organization_id', organization::text, true);
+    done := set_config('{setting}.context', context, true);
     return organization;
 end $$;
 

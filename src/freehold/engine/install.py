@@ -136,6 +136,7 @@ _SETTINGS = {
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "60s",
     "lock_timeout": "10s",
+    "client_connection_check_interval": "2s",
     "TimeZone": "UTC",
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",

@@ -4,13 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from freehold.model.fields import Declaration, Index, Unique
 from freehold.model.kinds import Kind
-
-if TYPE_CHECKING:
-    from freehold.model.entity import Entity
 
 __all__ = ["BASE_FIELDS", "EntityDescription", "FieldDescription", "constraint_name", "plural_snake"]
 
@@ -86,7 +83,7 @@ class EntityDescription:
 
     name: str
     table: str
-    cls: "type[Entity]"
+    cls: type[Any]  # Any: an Entity, which is declared above this module
     fields: Mapping[str, FieldDescription]
     soft_delete: bool
     unique: tuple[Unique, ...]

@@ -125,14 +125,19 @@ async def connect(address: Address) -> AsyncIterator[Connection]:
         await driver.close(timeout=5)
 
 
-async def _settle(connection: "asyncpg.Connection[asyncpg.Record]", error: BaseException) -> None:
-    """After a timeout, waits until the server has ended the statement: the driver asks it to and goes on at once, and
-    whoever hears of the timeout must not see the statement's effect appear afterwards."""
-    if isinstance(error, asyncio.TimeoutError) and not connection.is_closed():
-        try:
-            await connection.fetchval("select 1", timeout=5)
-        except DRIVER_ERRORS:
-            connection.terminate()
+async def _settle(connection: "asyncpg.Connection[asyncpg.Record]", seconds: float = 5) -> None:
+    """Waits until a statement that was given up has ended on the server, or ends the connection.
+
+    The driver asks the server to cancel and goes on at once; the server may end the statement later, and ignores a
+    cancellation that comes before the statement. Whoever hears of a timeout must not see the statement's effect appear
+    afterwards, and who gets the connection next must not wait for it.
+    """
+    if connection.is_closed():
+        return
+    try:
+        await connection.fetchval("select 1", timeout=seconds)
+    except DRIVER_ERRORS:
+        connection.terminate()
 
 
 class Pool:
@@ -164,6 +169,7 @@ class Pool:
         self._timeout = timeout
         self._idle: deque[asyncpg.Connection[asyncpg.Record]] = deque()
         self._waiters: deque[asyncio.Future[asyncpg.Connection[asyncpg.Record] | None]] = deque()
+        self._recoveries: set[asyncio.Task[None]] = set()
         self._open = 0
         self._closing = False
 
@@ -177,7 +183,14 @@ class Pool:
         await self.close()
 
     async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
-        """One message: a statement, and the first row of its answer.
+        """One message: a statement, and the first row of its answer. See `fetch`."""
+        rows = await self.fetch(text, arguments, timeout=timeout)
+        return rows[0] if rows else None
+
+    async def fetch(
+        self, text: str, arguments: Sequence[Any], *, timeout: float | None = None
+    ) -> "list[asyncpg.Record]":
+        """One message: a statement, and all rows of its answer.
 
         Args:
             text: the statement.
@@ -190,28 +203,20 @@ class Pool:
         connection = self._warm() or await self._acquire()
         bound = self._timeout if timeout is None else timeout
         try:
-            row: Row | None = await connection.fetchrow(text, *arguments, timeout=bound)
-            return row
-        except DRIVER_ERRORS as error:
-            await _settle(connection, error)
-            raise translated(error, self._constraints, bound) from error
-        finally:
-            self._release(connection)
-
-    async def fetch(
-        self, text: str, arguments: Sequence[Any], *, timeout: float | None = None
-    ) -> "list[asyncpg.Record]":
-        """One message: a statement, and all rows of its answer. See `fetch_row`."""
-        connection = self._warm() or await self._acquire()
-        bound = self._timeout if timeout is None else timeout
-        try:
             rows: list[asyncpg.Record] = await connection.fetch(text, *arguments, timeout=bound)
-            return rows
+        except asyncio.CancelledError:
+            self._recover_behind(connection)
+            raise
         except DRIVER_ERRORS as error:
-            await _settle(connection, error)
-            raise translated(error, self._constraints, bound) from error
-        finally:
+            if isinstance(error, asyncio.TimeoutError):
+                await _settle(connection)
             self._release(connection)
+            raise translated(error, self._constraints, bound) from error
+        except BaseException:
+            self._release(connection)
+            raise
+        self._release(connection)
+        return rows
 
     async def close(self) -> None:
         """Closes the idle connections now and the others as soon as their calls end."""
@@ -220,9 +225,14 @@ class Pool:
             if not waiter.done():
                 waiter.set_exception(UnavailableError("the database was closed"))
         self._waiters.clear()
+        await asyncio.gather(*self._recoveries)
         while self._idle:
-            await self._idle.popleft().close(timeout=5)
+            connection = self._idle.popleft()
             self._open -= 1
+            try:
+                await connection.close(timeout=5)
+            except DRIVER_ERRORS:
+                connection.terminate()
 
     def _warm(self) -> "asyncpg.Connection[asyncpg.Record] | None":
         """The connection that was used last, if one is idle."""
@@ -280,6 +290,19 @@ class Pool:
             connection.terminate()
         else:
             self._pass_on(connection)
+
+    def _recover_behind(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Makes a connection fit for use after its call was cancelled, without holding up the cancellation."""
+
+        async def recover() -> None:
+            try:
+                await _settle(connection, seconds=2)
+            finally:
+                self._release(connection)
+
+        recovery = asyncio.get_running_loop().create_task(recover())
+        self._recoveries.add(recovery)
+        recovery.add_done_callback(self._recoveries.discard)
 
     def _pass_on(self, connection: "asyncpg.Connection[asyncpg.Record] | None") -> None:
         if not self._wake(connection) and connection is not None:

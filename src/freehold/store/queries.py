@@ -1,5 +1,6 @@
 """Aggregations and hand-written queries."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -158,7 +159,12 @@ async def query(
     )  # a quoted name
     rows = row["rows"]
     try:
-        found: list[Any] = from_json(rows) if model is None else TypeAdapter(list[model]).validate_json(rows)  # type: ignore[valid-type]  # the caller's class
+        # Into a model with numbers as Decimals: a numeric keeps all its digits, and a float field takes them as well.
+        found: list[Any] = (
+            from_json(rows)
+            if model is None
+            else TypeAdapter(list[model]).validate_python(json.loads(rows, parse_float=Decimal))  # type: ignore[valid-type]  # the caller's class
+        )
     except pydantic.ValidationError as error:
         raise validation_error(error, f"the rows of the query, as {model.__name__ if model else 'JSON'},") from None
     if len(found) > limit:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
+from freehold.engine.functions import get_call
 from freehold.errors import FreeholdError, NotFoundError, ValidationError
 from freehold.model.entity import Entity
 from freehold.model.filters import Filter, parse_filter
@@ -28,6 +29,7 @@ from freehold.sql.reads import (
     list_rows_statement,
     list_statement,
 )
+from freehold.sql.statements import Statement
 from freehold.store.messages import Messenger, checked_id
 
 __all__ = ["Reader"]
@@ -146,7 +148,12 @@ class Reader:
     async def get_many(self, cls: type[EntityT], ids: Sequence[UUID], *, private: bool, deleted: bool) -> list[EntityT]:
         """Records by id, in no order."""
         shape = self._store.shapes.parse(self._store.registry[cls], private=private)
-        rows = await self._messenger.rows(get_rows_statement(shape, ids, self._store.schemas, deleted=deleted))
+        if len(ids) == 1 and not private and not deleted:
+            # No such record is a row of nulls.
+            rows = await self._messenger.rows(Statement(get_call(shape.entity, self._store.schemas), (ids[0],)))
+            rows = [row for row in rows if row[0] is not None]
+        else:
+            rows = await self._messenger.rows(get_rows_statement(shape, ids, self._store.schemas, deleted=deleted))
         return self._store.reader(shape).read(cls, rows)
 
     async def get_json(self, shape: Shape, ids: Sequence[UUID], *, deleted: bool) -> bytes | None:

@@ -39,6 +39,7 @@ class RowReader:
             name: info.default for name, info in cls.model_fields.items() if name not in shape.entity.fields
         }
         self._hook = cls.__pydantic_post_init__ is not None
+        self._given = set(self._names)
 
     def read(self, cls: type[EntityT], rows: Sequence[Sequence[Any]]) -> list[EntityT]:
         """An entity of each row."""
@@ -51,10 +52,11 @@ class RowReader:
             value = values[name]
             if value is not None:
                 values[name] = convert(value)
-        values.update(self._absent)
+        if self._absent:
+            values.update(self._absent)
         record = cls.__new__(cls)
         _set(record, "__dict__", values)
-        _set(record, "__pydantic_fields_set__", set(self._names))
+        _set(record, "__pydantic_fields_set__", self._given.copy())
         _set(record, "__pydantic_extra__", None)
         _set(record, "__pydantic_private__", None)
         if self._hook:
@@ -67,7 +69,7 @@ def _converter(field: FieldDescription) -> Callable[[Any], Any] | None:
     if kind.name == "json":
         # The declared type without the bounds of input: what is stored is read as it is.
         adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)
-        return adapter.validate_json
+        return adapter.validator.validate_json
     if isinstance(kind.python, type) and issubclass(kind.python, enum.Enum):
         members = {member.value: member for member in kind.python}
         if kind.many:

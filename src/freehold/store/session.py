@@ -305,7 +305,8 @@ class Session:
             await session.sql(Monthly, "select count(*) as orders from orders where created_at >= :since", since=start)
 
         Args:
-            model: what each row becomes; None for dicts.
+            model: what each row becomes; None for dicts. Rows travel as PostgreSQL's JSON: select an interval as
+                `extract(epoch from ...)` and a bytea as `encode(..., 'hex')` where the model has a timedelta or bytes.
             statement: SQL with `:name` parameters, or a SQLAlchemy Core select. Tables need no schema.
             limit: rows at most, 1 to 10,000; more are an error, not a cut.
             values: the parameters. One named `limit`, `model` or `statement` needs another name.

@@ -102,7 +102,8 @@ class Writer:
         )
 
     def _record(self, entity: EntityDescription, row: bytes) -> Entity:
-        return entity.cls.model_validate_json(row)
+        record: Entity = entity.cls.model_validate_json(row)
+        return record
 
 
 def _checked(entity: EntityDescription, schema: str, input: Input | None, values: Mapping[str, Any]) -> Input:
