@@ -255,7 +255,10 @@ class IsolationError(ForbiddenError):
 
 
 class TimeoutError(FreeholdError):
-    """The statement took longer than its bound and was cancelled. A write was rolled back."""
+    """A statement took longer than its bound and was cancelled, or a lock was not free in time.
+
+    The hint tells about writes: whether one was rolled back, or has to be looked for before it is repeated.
+    """
 
     code = "FH400"
 

@@ -85,13 +85,13 @@ def field(
         min_length, max_length: bounds in characters (str), items (list) or bytes (bytes). Without `max_length` a str
             holds 100,000 characters, a list 1,000 items, bytes 1,000,000.
         pattern: a regular expression (Rust's syntax) that a str must match somewhere; anchor it with ^ and $.
-        ge, gt, le, lt: bounds of a number, date or datetime. They become a CHECK constraint too.
+        ge, gt, le, lt: bounds of a number, date, datetime, time or timedelta. They become a CHECK constraint too.
         digits, places: a Decimal's digits in all, and those after the point. A Decimal needs both.
-        index: an index on (organization, field).
+        index: an index on (organization, field, id).
         unique: no two records of an organization have the same value; deleted records do not count.
         ignore_case: with `unique`: values that differ only in case are the same.
         check: an SQL condition on the table's columns that each row must satisfy: `"quantity <> 0"`.
-        search: the field takes part in full-text search.
+        search: the field is meant for full-text search; the manifest says so, and nothing else uses it yet.
         private: left out of every answer unless the call asks for it.
         immutable: given at creation, never changed.
         description: for people: shown in generated schemas.

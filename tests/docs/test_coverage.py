@@ -1,0 +1,113 @@
+"""The manual tells of everything that there is."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+import freehold
+from freehold import errors
+from freehold.cli.commands import commands
+from freehold.model.filters import OPERATORS
+from freehold.model.kinds import _SCALARS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def read(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading, to the next one of its level."""
+    level = heading.split(" ")[0]
+    found = re.search(rf"^{re.escape(heading)}$(.*?)(?=^{level} |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"there is no {heading!r}"
+    return found[1]
+
+
+def cli() -> dict[str, Any]:
+    group = typer.main.get_command(commands)
+    return dict(group.commands)  # type: ignore[attr-defined]  # a group
+
+
+def test_every_command_and_option_is_on_the_page() -> None:
+    page = read("cli.md")
+    for name, command in cli().items():
+        told = section(page, f"## freehold {name}")
+        for parameter in command.params:
+            named = parameter.metavar or parameter.name.upper()
+            shown = parameter.opts if parameter.param_type_name == "option" else [named]
+            for option in shown:
+                assert option in told, f"freehold {name}: {option}"
+            for variable in [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or []:
+                assert variable in told, f"freehold {name}: {variable}"
+
+
+def test_the_page_tells_of_no_command_that_is_not_there() -> None:
+    told = re.findall(r"^## freehold (\w+)$", read("cli.md"), re.MULTILINE)
+    assert sorted(told) == sorted(cli())
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))], ids=str)
+def test_commands_in_the_text_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    shell = [line.strip() for line in text.splitlines() if line.startswith("    ")] + re.findall(r"`([^`\n]+)`", text)
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    known = cli()
+    for line in shell:
+        if found := re.match(r"make ([a-z]\w*)", line):
+            assert found[1] in targets, line
+        if (found := re.match(r"freehold ([a-z]\w*)(.*)", line)) and "://" not in line:
+            assert found[1] in known, line
+            options = {option for parameter in known[found[1]].params for option in parameter.opts}
+            assert set(re.findall(r"--[\w-]+", found[2])) <= options, line
+
+
+def test_help_lists_every_command() -> None:
+    code = "from freehold.cli import main; main()"
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert all(name in answer.stdout for name in cli())
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    told = set(
+        re.findall(r"^::: freehold\.(\w+)$", "\n".join(p.read_text() for p in DOCS.glob("reference/*.md")), re.M)
+    )
+    assert set(freehold.__all__) <= told
+
+
+def test_every_error_and_code_is_on_the_page() -> None:
+    rows = re.findall(r"^\| (FH\d{3}) \| `(\w+)` \|", read("errors.md"), re.MULTILINE)
+    actual = {
+        (error.code, name)
+        for name in errors.__all__
+        if isinstance(error := getattr(errors, name), type) and issubclass(error, errors.FreeholdError)
+    }
+    assert set(rows) == actual
+    assert len(rows) == len(actual)
+
+
+def test_every_operator_is_in_the_table() -> None:
+    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", read("guide/filters.md"), re.MULTILINE))))
+    assert told == set(OPERATORS)
+
+
+def test_every_type_and_option_of_a_field_is_told() -> None:
+    page = read("guide/entities.md")
+    types = section(page, "## Types")
+    assert all(f"| `{scalar.__name__}` |" in types for scalar in _SCALARS)
+    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", section(page, "## Options of a field"), re.M)))
+    assert set(named) == set(freehold.field.__kwdefaults__)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = set(re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert listed == {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
