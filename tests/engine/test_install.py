@@ -294,3 +294,25 @@ async def test_the_role_s_connections_start_with_what_answers_depend_on(
     assert shown["IntervalStyle"] == "postgres"
     assert shown["statement_timeout"] != "0"
     assert shown["search_path"].endswith("pg_temp")
+
+
+async def test_an_administrator_without_superusers_rights_can_change_the_password(server: Server) -> None:
+    own = Application("roles", [Customer, Contact, Order], owner_role="roles_owner", application_role="roles_app")
+    async with scratch(server, None) as name, plain(server.admin) as admin:
+        try:
+            await admin.execute("create role roles_admin login createrole password 'a'")
+            await admin.execute(f'alter database "{name}" owner to roles_admin')
+            address = server.admin_address(name)
+            administrator = type(address)(
+                host=address.host, port=address.port, user="roles_admin", password="a", database=name
+            )
+            for password in ("first", "second"):
+                await own.setup(administrator, {"roles_app": password})
+                served = type(address)(
+                    host=address.host, port=address.port, user="roles_app", password=password, database=name
+                )
+                async with Database.open(served, own, size=1):
+                    pass
+        finally:
+            await admin.execute(f'drop database if exists "{name}" with (force)')
+            await admin.execute("drop role if exists roles_app, roles_owner, roles_admin")

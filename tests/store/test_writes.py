@@ -497,3 +497,10 @@ async def test_a_timeout_writes_nothing(acme: Session, admin: Connection) -> Non
     assert await acme.get(Customer, made.id) == made
     assert len(await acme.history(made)) == 1
     assert (await acme.update(made, name="z")).version == 2
+
+
+async def test_letters_of_all_alphabets_have_cases(acme: Session) -> None:
+    await acme.create(Customer, name="x", email="ÉLAN@ß.test")
+    with pytest.raises(errors.UniqueError):
+        await acme.create(Customer, name="y", email="élan@ß.test")
+    await acme.create(Customer, name="z", email="elan@ß.test")

@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from freehold.engine.blocks import Roles, blocks
 from freehold.engine.functions import entity_objects
 from freehold.engine.tables import build_tables
-from freehold.errors import ConfigurationError, DatabaseError, UniqueError, ValidationError
+from freehold.errors import ConfigurationError, DatabaseError, RoleError, UniqueError, ValidationError
 from freehold.model.description import FieldDescription
 from freehold.model.registry import Registry
 from freehold.postgres.connections import Connection
@@ -168,11 +168,17 @@ async def create_roles(connection: Connection, roles: Roles, passwords: Mapping[
 
 
 async def _create_role(connection: Connection, name: str, login: str) -> None:
-    exists = await connection.fetch("select 1 from pg_roles where rolname = $1", name)
-    verb = "alter" if exists else "create"
-    await connection.execute(
-        f"{verb} role {quoted(name)} nosuperuser nobypassrls nocreaterole nocreatedb noreplication {login}"
-    )
+    found = await connection.fetch("select rolsuper or rolbypassrls as unbound from pg_roles where rolname = $1", name)
+    if not found:
+        attributes = "nosuperuser nobypassrls nocreaterole nocreatedb noreplication"
+        await connection.execute(f"create role {quoted(name)} {attributes} {login}")
+    elif found[0]["unbound"]:
+        raise RoleError(
+            f"the role {name} exists and is a superuser or has BYPASSRLS, so that isolation would not hold for it",
+            hint=f"alter role {name} nosuperuser nobypassrls, or choose other names for the roles",
+        )
+    else:  # only what an administrator without superuser's rights may change too
+        await connection.execute(f"alter role {quoted(name)} {login}")
 
 
 async def _configure_role(connection: Connection, schemas: Schemas, roles: Roles) -> None:

@@ -13,7 +13,6 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    func,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -54,7 +53,7 @@ def _build_table(entity: EntityDescription, registry: Registry, schemas: Schemas
     for field in entity.own:
         column = table.c[field.name]
         if field.declaration.unique:
-            key = func.lower(column) if field.declaration.ignore_case else column
+            key = _caseless(field.name) if field.declaration.ignore_case else column
             name = constraint_name(entity.table, [field.name], "key")
             Index(name, table.c.organization_id, key, unique=True, postgresql_where=_alive(entity))
         if field.declaration.index:
@@ -192,9 +191,14 @@ def _composite(entity: EntityDescription, key: DeclaredIndex | Unique, table: Ta
     if unique and entity.soft_delete:
         conditions.append("deleted_at is null")
     ignored = key.ignore_case if isinstance(key, Unique) else ()
-    columns = [func.lower(table.c[name]) if name in ignored else table.c[name] for name in key.fields]
+    columns = [_caseless(name) if name in ignored else table.c[name] for name in key.fields]
     where = _as_text(" and ".join(conditions)) if conditions else None
     Index(entity.key_name(key), table.c.organization_id, *columns, unique=unique, postgresql_where=where)
+
+
+def _caseless(name: str) -> Any:
+    """A column in lower case by the database's own rules (under "C" only ASCII has cases), sorted by code point all the same."""
+    return text(f'(lower({quoted(name)} collate "default") collate "{COLLATION}")')
 
 
 def _alive(entity: EntityDescription) -> Any:
