@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ PORT = 5432
 """It only makes the name of the socket, which is alone in its folder."""
 
 _ANSWER = 1.0
+_EXEC_READS = 100
+"""A millisecond apart."""
 # Length and code; "Message Formats" in PostgreSQL's manual, chapter "Frontend/Backend Protocol".
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
@@ -115,12 +118,26 @@ def is_answering(directory: Path) -> bool:
             return False
 
 
+def _command_line(process: Path) -> list[bytes]:
+    """A process's arguments; none for one that is gone, or only waits for its parent to notice that it is.
+
+    In the middle of an exec a living process has none either, for a moment: so what is empty is read again.
+    """
+    for _ in range(_EXEC_READS):
+        try:
+            line = (process / "cmdline").read_bytes()
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return []
+        if line or state in ("Z", "X"):
+            return line.split(b"\0")
+        time.sleep(0.001)
+    return []
+
+
 def _has_argument(pid: int, argument: bytes) -> bool:
     proc = Path("/proc")
     if (proc / "self").exists():
-        try:
-            return argument in (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):
-            return False
+        return argument in _command_line(proc / str(pid))
     command = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]  # macOS has no /proc
     return argument in subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603 - no shell
