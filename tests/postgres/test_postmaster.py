@@ -14,7 +14,10 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /
 
 def test_a_process_in_the_middle_of_an_exec_is_there() -> None:
     # It replaces itself a thousand times, always with the same argument: for a moment each time it has none.
-    again = "import os, sys; n = int(sys.argv[1]); n and os.execv('/bin/sh', ['sh', '-c', 'exec \"$@\"', 'sh', *sys.orig_argv[:4], str(n - 1), sys.argv[2]])"
+    again = (
+        "import os, sys; n = int(sys.argv[1]); arguments = [*sys.orig_argv[:4], str(n - 1), sys.argv[2]]\n"
+        "n and os.execv('/bin/sh', ['sh', '-c', 'exec \"$@\"', 'sh', *arguments])"
+    )
     process = subprocess.Popen([sys.executable, "-S", "-c", again, "200", "/the/data"])
     try:
         looks = 0
