@@ -10,6 +10,7 @@ import concurrent.futures.thread  # noqa: F401 - asyncio imports it on first use
 import json
 import os
 import resource
+import signal
 import socket
 import sys
 from typing import Any
@@ -18,6 +19,9 @@ import asyncpg
 
 from freehold.errors import FreeholdError
 from freehold.postgres.server import EmbeddedServer
+
+# Where the tests run in the background of a shell, interrupts are ignored, and so would be this process's.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class User:
