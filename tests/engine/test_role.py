@@ -346,7 +346,7 @@ async def test_a_temporary_table_does_not_stand_in_for_a_real_one(raw: Connectio
             customer.id,
         )
         assert row is not None
-        assert row["outcome"] == "done"
+        assert row["_outcome"] == "done"
         assert await raw.fetchval("select count(*) from pg_temp.log") == 0
         assert await raw.fetchval("select count(*) from freehold.log where record_id = $1", customer.id) == 2
 

@@ -1,6 +1,6 @@
 """Writes of single records. Each is one message and one transaction, through the entity's generated function."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity, Input
 from freehold.model.issues import validation_error
 from freehold.model.values import to_payload
+from freehold.sql.statements import Statement
 from freehold.store.messages import Messenger, checked_id, checked_version
 
 __all__ = ["Target", "Writer"]
@@ -38,8 +39,8 @@ class Writer:
             {"id": new_id(), **{name: getattr(checked, name) for name in type(checked).model_fields}}, entity.name
         )
         function = entity_function(self._store.schemas, entity, "create")
-        row = await self._messenger.call(f"select {function}($1, $2, $3) as record", [payload])  # a quoted name
-        return self._record(entity, row["record"])  # type: ignore[return-value]  # of the class that was asked for
+        (row,) = await self._messenger.rows(Statement(f"select * from {function}($1, $2, $3)", (payload,)))
+        return self._record(entity, row)  # type: ignore[return-value]  # of the class that was asked for
 
     async def update(self, target: Any, input: Input | None, changes: Mapping[str, Any]) -> Entity:
         """Changes one record of an expected version."""
@@ -74,15 +75,14 @@ class Writer:
         arguments: list[Any] | None = None,
     ) -> Entity:
         function = entity_function(self._store.schemas, entity, action)
-        text = f"select outcome, record, actual from {function}($1, $2, $3, $4{more})"  # a quoted name
-        row = await self._messenger.call(text, [id, version, *(arguments or [])])
-        outcome = row["outcome"]
+        statement = Statement(f"select * from {function}($1, $2, $3, $4{more})", (id, version, *(arguments or [])))
+        (row,) = await self._messenger.rows(statement)
+        outcome = row[0]
         if outcome == "done":
-            return self._record(entity, row["record"])
+            return self._record(entity, row[1:])
         if outcome == "conflict":
-            raise ConcurrencyError(
-                entity.name, id, expected=version, actual=row["actual"], current=self._record(entity, row["record"])
-            )
+            current = self._record(entity, row[1:])
+            raise ConcurrencyError(entity.name, id, expected=version, actual=current.version, current=current)
         if outcome == "state" and action == "restore":
             raise ValidationError.single((), f"{entity.name} {id} is not deleted", "not_deleted", subject="restore")
         raise NotFoundError(entity.name, id, hint="it is deleted; restore it first" if outcome == "state" else None)
@@ -101,8 +101,10 @@ class Writer:
             subject="the record to change",
         )
 
-    def _record(self, entity: EntityDescription, row: bytes) -> Entity:
-        record: Entity = entity.cls.model_validate_json(row)
+    def _record(self, entity: EntityDescription, row: Sequence[Any]) -> Entity:
+        """The record in which a function answered: its public fields."""
+        shape = self._store.shapes.parse(entity)
+        record: Entity = self._store.reader(shape).read(entity.cls, [row])[0]
         return record
 
 
