@@ -62,37 +62,31 @@ def _included(item: Included, outer: str, arguments: Arguments, schemas: Schemas
 
 def get_statement(shape: Shape, ids: Sequence[UUID], schemas: Schemas, *, deleted: bool = False) -> Statement:
     """Some records by id, as one JSON array in column `rows` (null when there is none)."""
-    if len(ids) == 1:
-        return Statement(_get_text(shape, schemas, deleted, single=True), (ids[0],))
-    return Statement(_get_text(shape, schemas, deleted, single=False), (list(ids),))
-
-
-@lru_cache(maxsize=4096)
-def _get_text(shape: Shape, schemas: Schemas, deleted: bool, *, single: bool) -> str:
-    # One id has a text of its own: `= any` is planned anew for each call, because a short array looks cheaper than the average.
-    found = "t.id = $3::uuid" if single else "t.id = any ($3::uuid[])"
-    row = row_json(shape, "t", Arguments(), schemas)
-    where = f"{visible(shape.entity, 't', deleted=deleted)} and {found}"
-    return in_context(
-        schemas, f"select json_agg({row}) as rows from {schemas.table(shape.entity.table)} as t where {where}"
-    )
+    return _by_id(shape, ids, schemas, deleted, as_json=True)
 
 
 def get_rows_statement(shape: Shape, ids: Sequence[UUID], schemas: Schemas, *, deleted: bool = False) -> Statement:
     """Some records by id, a row of columns each."""
-    if len(ids) == 1:
-        return Statement(_get_rows_text(shape, schemas, deleted, single=True), (ids[0],))
-    return Statement(_get_rows_text(shape, schemas, deleted, single=False), (list(ids),))
+    return _by_id(shape, ids, schemas, deleted, as_json=False)
+
+
+def _by_id(shape: Shape, ids: Sequence[UUID], schemas: Schemas, deleted: bool, *, as_json: bool) -> Statement:
+    single = len(ids) == 1
+    text = _by_id_text(shape, schemas, deleted, single=single, as_json=as_json)
+    return Statement(text, (ids[0] if single else list(ids),))
 
 
 @lru_cache(maxsize=4096)
-def _get_rows_text(shape: Shape, schemas: Schemas, deleted: bool, *, single: bool) -> str:
+def _by_id_text(shape: Shape, schemas: Schemas, deleted: bool, *, single: bool, as_json: bool) -> str:
+    # One id has a text of its own: `= any` is planned anew for each call, because a short array looks cheaper than the average.
     found = "t.id = $3::uuid" if single else "t.id = any ($3::uuid[])"
-    where = f"{visible(shape.entity, 't', deleted=deleted)} and {found}"
-    return in_context(
-        schemas,
-        f"select {_plain_columns(shape.fields, 't')} from {schemas.table(shape.entity.table)} as t where {where}",
+    brought = (
+        f"json_agg({row_json(shape, 't', Arguments(), schemas)}) as rows"
+        if as_json
+        else _plain_columns(shape.fields, "t")
     )
+    where = f"{visible(shape.entity, 't', deleted=deleted)} and {found}"
+    return in_context(schemas, f"select {brought} from {schemas.table(shape.entity.table)} as t where {where}")
 
 
 @lru_cache(maxsize=4096)
