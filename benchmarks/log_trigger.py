@@ -80,7 +80,7 @@ async def measure(world: World, plan: Plan) -> list[Cost]:
         if not triggers:
             raise RuntimeError("app.customers has no trigger that logs updates")
         organization_id = world.contexts[1].organization_id
-        await connection.execute(CONTEXT.replace("true", "false"), str(organization_id), world.contexts[1].as_setting)
+        await connection.execute(CONTEXT.replace("true", "false"), *world.settings(world.contexts[1]))
         rows = await connection.fetch("select id from app.customers where organization_id = $1", organization_id)
         ids = [row["id"] for row in rows]
         random = Random(plan.seed)

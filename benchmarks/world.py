@@ -19,6 +19,7 @@ import asyncpg
 
 from benchmarks.entities import application
 from freehold import Context, Database
+from freehold.model.seal import Seal
 from freehold.postgres.server import EmbeddedServer, ServerAddress
 
 ORGANIZATIONS = 3
@@ -88,6 +89,7 @@ class World:
         contexts: who acts, by organization.
         customers: of the first organization, oldest first.
         machine: what the figures were measured on.
+        seal: seals contexts; hand-written code that shares the tables and policies tells the same settings.
     """
 
     addresses: Mapping[str, ServerAddress]
@@ -96,11 +98,16 @@ class World:
     contexts: Sequence[Context]
     customers: Sequence[Known]
     machine: Mapping[str, str]
+    seal: Seal
 
     @property
     def context(self) -> Context:
         """The context that all contenders work in."""
         return self.contexts[0]
+
+    def settings(self, context: Context) -> tuple[str, str]:
+        """The values of the two settings that policies look at."""
+        return str(context.organization_id), self.seal.apply(context)
 
 
 @asynccontextmanager
@@ -109,14 +116,15 @@ async def world(folder: Path) -> AsyncIterator[World]:
     async with await EmbeddedServer.start(folder) as server, Database.embedded(folder, application) as database:
         administrator = server.connection()
         socket = server.connection(application.roles.application, administrator.database)
+        seal = Seal(socket.password)
         contexts = [await _member(database, number) for number in range(1, ORGANIZATIONS + 1)]
         for number, context in enumerate(contexts, start=1):
-            await _load(socket, number, context)
+            await _load(socket, number, context, seal)
         await _settle(administrator)
-        customers = await _customers(socket, contexts[0])
+        customers = await _customers(socket, contexts[0], seal)
         async with _proxy(socket) as (proxy, measured):
             addresses = {"socket": socket, "proxy": proxy}
-            yield World(addresses, administrator, measured, contexts, customers, await _machine(socket))
+            yield World(addresses, administrator, measured, contexts, customers, await _machine(socket), seal)
 
 
 async def _member(database: Database, number: int) -> Context:
@@ -133,12 +141,12 @@ async def _member(database: Database, number: int) -> Context:
     )
 
 
-async def _load(address: ServerAddress, number: int, context: Context) -> None:
+async def _load(address: ServerAddress, number: int, context: Context, seal: Seal) -> None:
     """Fill an organization, as the application's role; one that is full already is left as it is."""
     connection = await asyncpg.connect(**address.as_arguments())
     try:
         async with connection.transaction():
-            await connection.execute(CONTEXT, str(context.organization_id), context.as_setting)
+            await connection.execute(CONTEXT, str(context.organization_id), seal.apply(context))
             there = await connection.fetchval(COUNT, context.organization_id)
             if there == 0:
                 await connection.execute(LOAD, context.organization_id, str(number), CUSTOMERS)
@@ -148,12 +156,12 @@ async def _load(address: ServerAddress, number: int, context: Context) -> None:
         await connection.close()
 
 
-async def _customers(address: ServerAddress, context: Context) -> list[Known]:
+async def _customers(address: ServerAddress, context: Context, seal: Seal) -> list[Known]:
     """What an organization has by now: earlier runs have updated some."""
     connection = await asyncpg.connect(**address.as_arguments())
     try:
         async with connection.transaction():
-            await connection.execute(CONTEXT, str(context.organization_id), context.as_setting)
+            await connection.execute(CONTEXT, str(context.organization_id), seal.apply(context))
             rows = await connection.fetch(KNOWN, context.organization_id)
     finally:
         await connection.close()

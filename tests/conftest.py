@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from freehold import Address, Application, Context, Database, Session
+from freehold.model.seal import Seal
 from freehold.postgres.connections import connect
 from freehold.postgres.server import EmbeddedServer
 from tests import probe
@@ -74,6 +75,7 @@ def server() -> Iterator[Server]:
 
     embedded = asyncio.run(start())
     where = embedded.connection()
+    probe.SEALS.append(Seal(embedded.secret(application.roles.application)))
     yield Server(
         Address(host=where.host, port=where.port, user=where.user, password=where.password, database=where.database),
         embedded.secret(application.roles.application),

@@ -12,6 +12,7 @@ import asyncpg
 from pydantic import BaseModel
 
 from freehold import Address, Application, Context, Page
+from freehold.model.seal import Seal
 from freehold.postgres.connections import connect
 from tests.world import application
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count()
 
+SEALS: list[Seal] = []
+"""The seal of the test server's programs; set when it has started."""
 PATIENCE = 20.0
 """Seconds to wait for what must happen."""
 
@@ -59,7 +62,21 @@ async def scratch(server: "Server", declared: Application | None = application) 
 
 async def enter(connection: "asyncpg.Connection[asyncpg.Record]", context: Context, schema: str = "freehold") -> None:
     """Puts a plain connection into a context, for its transaction."""
-    await connection.execute(f'select "{schema}".enter($1, $2)', context.organization_id, context.as_setting)
+    await connection.execute(f'select "{schema}".enter($1, $2)', context.organization_id, sealed(context))
+
+
+def sealed(context: Context) -> str:
+    """What the database is told of a context."""
+    return SEALS[-1].apply(context)
+
+
+async def hold(connection: "asyncpg.Connection[asyncpg.Record]", context: Context) -> None:
+    """Puts a plain connection into a context for as long as it lasts."""
+    await connection.execute(
+        "select set_config('freehold.organization_id', $1, false), set_config('freehold.context', $2, false)",
+        str(context.organization_id),
+        sealed(context),
+    )
 
 
 async def run(

@@ -35,7 +35,7 @@ class HandWritten:
         self.connection = connection
         self.user_id = world.context.user_id
         self.organization_id = world.context.organization_id
-        self.context = (str(world.context.organization_id), world.context.as_setting)
+        self.context = world.settings(world.context)
 
     async def point_read(self, customer_id: UUID) -> CustomerModel:
         async with self.connection.transaction():

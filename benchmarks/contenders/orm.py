@@ -155,7 +155,7 @@ async def sessions(
         return await asyncpg.connect(**address.as_arguments())
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_size=workers, max_overflow=0)
-    tenant = {"organization_id": str(world.context.organization_id), "context": world.context.as_setting}
+    tenant = dict(zip(("organization_id", "context"), world.settings(world.context), strict=True))
     try:
         yield async_sessionmaker(
             engine, expire_on_commit=False, sync_session_class=TenantSession, info={"tenant": tenant}

@@ -10,12 +10,14 @@ from typing import Any
 from freehold.engine.blocks import Roles
 from freehold.engine.install import Plan, create_roles, install, plan
 from freehold.engine.roles import check_role
+from freehold.engine.seals import check_seal, keep_seal
 from freehold.errors import ConfigurationError, IsolationError
 from freehold.identity.system import CONSTRAINTS, SQL, System
 from freehold.model.context import Context
 from freehold.model.entity import Entity
 from freehold.model.pages import CursorSigner
 from freehold.model.registry import Registry
+from freehold.model.seal import Seal
 from freehold.model.shapes import Shapes
 from freehold.postgres.connections import Address, Connection, Pool, connect
 from freehold.postgres.server import EmbeddedServer
@@ -62,20 +64,27 @@ class Application:
         """The declarations as JSON-able values: what generators read."""
         return {"name": self.name, "entities": [_entity_manifest(self, name) for name in self.registry.entities]}
 
-    async def setup(self, administrator: Address, passwords: dict[str, str]) -> bool:
+    async def setup(self, administrator: Address, passwords: dict[str, str], *, secret: str | None = None) -> bool:
         """Creates roles and schema in a database.
 
         Args:
             administrator: a superuser, or the database's owner with CREATEROLE.
             passwords: by role name; the application role needs one to log in.
+            secret: seals contexts; by default the application role's password. See `freehold.model.seal`.
 
         Returns:
             Whether anything was done; False where the schema is there already.
+
+        Raises:
+            ConfigurationError: there is neither a secret nor a password of 8 characters or more.
         """
+        seal = Seal(passwords.get(self.roles.application) if secret is None else secret)
         async with connect(administrator) as connection:
             if not await self._roles_ready(administrator, connection, passwords):
                 await create_roles(connection, self.roles, passwords)
-            return await install(connection, self.plan(), self.schemas, self.roles)
+            changed = await install(connection, self.plan(), self.schemas, self.roles)
+            await keep_seal(connection, self.schemas, seal)
+            return changed
 
     async def _roles_ready(self, administrator: Address, connection: Connection, passwords: dict[str, str]) -> bool:
         """Whether the roles are there and let in with these passwords: roles belong to the whole server, and two
@@ -112,6 +121,7 @@ class Database:
         size: int = 10,
         wait: float = 10.0,
         timeout: float = 30.0,
+        secret: str | None = None,
     ) -> AsyncIterator["Database"]:
         """Connects to a database that `freehold setup` has prepared.
 
@@ -121,10 +131,11 @@ class Database:
             size: connections at most.
             wait: seconds a call waits for a connection.
             timeout: seconds a statement may take.
+            secret: seals contexts, where set-up was given one; by default the address's password.
 
         Raises:
             RoleError: the role is one on which isolation cannot hold.
-            ConfigurationError: the schema is missing, or the address wrong.
+            ConfigurationError: the schema is missing, the address wrong, or the secret not the one of the set-up.
             UnavailableError: the server cannot be reached.
         """
         if not isinstance(address, Address) and not (isinstance(address, str) and address):
@@ -136,17 +147,11 @@ class Database:
         constraints = {**application.registry.constraints, **CONSTRAINTS}
         async with Pool(where, constraints, size=size, wait=wait, timeout=timeout) as pool:
             await check_role(pool, application.schemas, application.roles)
-            own = application.schemas.own
-            row = await pool.fetch_row(f"select {own('cursor_key')}() as key, {own('extend_log')}(3) as made", [])
-            if row is None:
-                raise ConfigurationError("the engine does not answer", hint="run 'freehold setup' again")
-            store = Store(
-                pool,
-                application.registry,
-                application.schemas,
-                Shapes(application.registry),
-                CursorSigner(bytes.fromhex(row["key"])),
-            )
+            seal = Seal(where.secret if secret is None else secret)
+            await check_seal(pool, application.schemas, seal)
+            await pool.fetch_row(f"select {application.schemas.own('extend_log')}(3)", [])
+            shapes, signer = Shapes(application.registry), CursorSigner(seal.cursor_key)
+            store = Store(pool, application.registry, application.schemas, shapes, signer, seal)
             yield cls(application, store)
 
     @classmethod

@@ -15,7 +15,6 @@ FUNCTIONS = {
     "context()",
     "actor_id()",
     "new_id()",
-    "cursor_key()",
     "extend_log(integer)",
     "read(uuid, text, text, jsonb, integer)",
     "explain(uuid, text, text, jsonb)",
@@ -34,7 +33,7 @@ FUNCTIONS = {
 """Of the engine's schema, that the application role may execute."""
 
 DEFINER = {
-    "cursor_key",
+    "organization_id",
     "extend_log",
     "log_create",
     "log_update",

@@ -9,7 +9,7 @@ import pytest
 
 from freehold import Context, Session
 from freehold.model.context import new_id
-from tests.probe import enter, run
+from tests.probe import enter, hold, run, sealed
 from tests.world import Contact, Customer, Order
 
 Connection = asyncpg.Connection
@@ -233,9 +233,7 @@ async def test_the_role_may_not(
 ) -> None:
     for statement in (*LOG, *POWER):
         with subtests.test(statement):
-            await raw.execute(  # for the connection, since some statements run in no transaction
-                "select set_config('freehold.organization_id', $1, false)", str(acme.context.organization_id)
-            )
+            await hold(raw, acme.context)  # for the connection, since some statements run in no transaction
             with pytest.raises(
                 (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError, asyncpg.WrongObjectTypeError)
             ):
@@ -260,7 +258,7 @@ async def test_the_role_may_pass_no_privilege_on(raw: Connection, admin: Connect
 async def test_without_its_context_a_connection_sees_nothing_again(
     raw: Connection, acme: Session, records: Any, statement: str
 ) -> None:
-    await raw.execute("select set_config('freehold.organization_id', $1, false)", str(acme.context.organization_id))
+    await hold(raw, acme.context)
     assert await raw.fetchval("select count(*) from app.customers") == 1
     await raw.execute(statement)
     assert await raw.fetchval("select count(*) from app.customers") == 0
@@ -269,8 +267,9 @@ async def test_without_its_context_a_connection_sees_nothing_again(
 @pytest.mark.parametrize("value", ["x", "' or true --", "*", "null", "{}"])
 async def test_a_context_that_is_no_organization_is_an_error(raw: Connection, records: Any, value: str) -> None:
     await raw.execute("select set_config('freehold.organization_id', $1, false)", value)
-    with pytest.raises(asyncpg.InvalidTextRepresentationError):
+    with pytest.raises(asyncpg.PostgresError) as caught:
         await raw.fetch("select * from app.customers")
+    assert caught.value.sqlstate == "FH301"
 
 
 async def test_the_context_of_an_unknown_organization_shows_nothing(raw: Connection, records: Any) -> None:
@@ -342,7 +341,7 @@ async def test_a_temporary_table_does_not_stand_in_for_a_real_one(raw: Connectio
         row = await raw.fetchrow(
             'select * from freehold.customers_update($1, $2, $3, 1, \'{"name": "zebra changed"}\')',
             acme.context.organization_id,
-            acme.context.as_setting,
+            sealed(acme.context),
             customer.id,
         )
         assert row is not None
@@ -373,6 +372,6 @@ async def test_a_type_of_the_role_s_own_is_not_used_by_what_runs_as_the_owner(
     await raw.execute(
         "select freehold.find_organization('x'), freehold.find_user('x'), freehold.find_membership('x', 'x')"
     )
-    await raw.execute("select freehold.extend_log(0), freehold.cursor_key()")
+    await raw.execute("select freehold.extend_log(0)")
     await raw.execute("select freehold.create_user($1 || '@x.test', 'x', 'x')", str(new_id()))
     assert [line for line in ran if "freehold_owner" in line] == []

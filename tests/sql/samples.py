@@ -15,6 +15,7 @@ from freehold import Application, Context, Database, Entity, field, reference
 from freehold.engine.functions import entity_function
 from freehold.model.context import new_id
 from freehold.model.values import to_payload
+from tests.probe import sealed
 
 
 class Mood(enum.Enum):
@@ -269,7 +270,7 @@ async def insert(database: Database, context: Context, cls: type[Entity], rows: 
     function = entity_function(samples.schemas, cls.__entity__, "create")
     await database._store.pool.fetch_row(
         f"select count({function}($1, $2, r)) from jsonb_array_elements($3::jsonb) as r",
-        [context.organization_id, context.as_setting, f"[{','.join(payloads)}]"],
+        [context.organization_id, sealed(context), f"[{','.join(payloads)}]"],
     )
     return ids
 

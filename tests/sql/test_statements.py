@@ -13,7 +13,7 @@ import pytest
 from freehold import Address, Context, Database, Include, Session
 from freehold.postgres.connections import Pool
 from tests.conftest import Server, new_context
-from tests.probe import plain
+from tests.probe import plain, sealed
 from tests.world import Contact, Customer, Order
 
 
@@ -187,7 +187,7 @@ async def test_another_organization_on_the_same_connection_gets_its_own(
             # Seven times, so that the server may have changed to a plan for any arguments.
             for _ in range(7):
                 await connection.fetch(message.text, *message.arguments)
-            rows = await connection.fetch(message.text, empty.organization_id, empty.as_setting, *message.arguments[2:])
+            rows = await connection.fetch(message.text, empty.organization_id, sealed(empty), *message.arguments[2:])
             assert str(customer.id) not in str(rows)
             assert "c1" not in str(rows)
 

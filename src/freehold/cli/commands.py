@@ -25,6 +25,7 @@ commands = typer.Typer(
 
 Target = Annotated[str, typer.Argument(metavar="APPLICATION", help="Where the application is: package.module:name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value, for programs.")]
+SEAL = "FREEHOLD_SEAL"
 PASSWORD = "FREEHOLD_APPLICATION_PASSWORD"  # noqa: S105  # the variable's name
 
 
@@ -68,12 +69,14 @@ def setup(
 ) -> None:
     """Create roles and schema in a database.
 
-    The application role's password is read from the variable FREEHOLD_APPLICATION_PASSWORD, or asked for.
+    The application role's password is read from the variable FREEHOLD_APPLICATION_PASSWORD, or asked for. Contexts are
+    sealed with it, or with the secret in FREEHOLD_SEAL; the program must be started with the same.
     """
     with failing(as_json=as_json):
         application = load_application(target)
         password = os.environ.get(PASSWORD) or _asked_password(as_json)
-        changed = asyncio.run(application.setup(Address(url=url), {application.roles.application: password}))
+        passwords = {application.roles.application: password}
+        changed = asyncio.run(application.setup(Address(url=url), passwords, secret=os.environ.get(SEAL)))
         if as_json:
             print_json({"changed": changed, "role": application.roles.application})
         elif changed:
@@ -99,7 +102,7 @@ def check(
     """Check that the application can serve from a database: role, schema, server."""
 
     async def opened() -> None:
-        async with Database.open(url, load_application(target), size=1):
+        async with Database.open(url, load_application(target), size=1, secret=os.environ.get(SEAL)):
             pass
 
     with failing(as_json=as_json):

@@ -18,19 +18,48 @@ begin
     return organization;
 end $$;
 
-create or replace function {engine}.organization_id() returns uuid
-language sql stable parallel restricted as $$
-    select nullif(current_setting('{setting}.organization_id', true), '')::uuid
-$$;
+-- The keys that contexts are sealed with, newest and the one before it (see freehold.model.seal). Nobody but the owner reads them.
+create table if not exists {engine}.seals (
+    inner_key bytea not null,
+    outer_key bytea not null,
+    made_at timestamptz not null default clock_timestamp()
+);
 
+-- The one gate. An organization counts only with its seal, which whoever set it must have had the key for.
+create or replace function {engine}.organization_id() returns uuid
+language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    organization text := current_setting('{setting}.organization_id', true);
+    sealed text := current_setting('{setting}.context', true);
+begin
+    if organization is null or organization = '' then
+        return null;
+    end if;
+    if exists (select from {engine}.seals s where left(sealed, 64)
+            = encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(organization || substr(sealed, 65), 'UTF8'))), 'hex')) then
+        return organization::uuid;
+    end if;
+    raise exception 'the context has no valid seal' using errcode = 'FH301';
+end $$;
+
+-- What the context says of who asks; nothing outside of an organization.
 create or replace function {engine}.context() returns jsonb
 language sql stable parallel restricted as $$
-    select coalesce(nullif(current_setting('{setting}.context', true), ''), '{{}}')::jsonb
+    select case when {engine}.organization_id() is null then '{{}}' else substr(current_setting('{setting}.context', true), 65)::jsonb end
 $$;
 
+-- The actor of the statement that is under way. It does not check the seal again: what it fills is a row that only the policy lets in,
+-- and the policy does.
 create or replace function {engine}.actor_id() returns uuid
 language sql stable parallel restricted as $$
-    select (nullif(current_setting('{setting}.context', true), '')::jsonb->>'user_id')::uuid
+    select (nullif(substr(current_setting('{setting}.context', true), 65), '')::jsonb->>'user_id')::uuid
+$$;
+
+-- A context's text with its seal, for whoever administers: select freehold.enter(organization, freehold.sealed(organization, '{{}}')).
+create or replace function {engine}.sealed(organization uuid, context text) returns text
+language sql stable as $$
+    select encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(organization || context, 'UTF8'))), 'hex') || context
+    from {engine}.seals s order by s.made_at desc limit 1
 $$;
 
 -- A UUIDv7 (RFC 9562) for rows that raw SQL inserts; PostgreSQL has uuidv7() from 18 on.
@@ -45,15 +74,6 @@ create table if not exists {engine}.settings (
     name text collate "C" primary key,
     value text not null
 );
-
--- Signs the cursors of pages; the same for all processes of the application.
-insert into {engine}.settings values ('cursor_key', encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'hex'))
-on conflict do nothing;
-
-create or replace function {engine}.cursor_key() returns text
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select value from {engine}.settings where name = 'cursor_key'
-$$;
 
 -- block: log
 -- Every change of every record, in the transaction that made it. See docs/architecture.md, "One log".
@@ -214,5 +234,5 @@ revoke all on all functions in schema {engine} from public;
 grant usage on schema {engine} to {application};
 grant select on {engine}.log to {application};
 grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
-    {engine}.new_id(), {engine}.cursor_key(), {engine}.extend_log(integer), {engine}.read(uuid, text, text, jsonb, integer),
+    {engine}.new_id(), {engine}.extend_log(integer), {engine}.read(uuid, text, text, jsonb, integer),
     {engine}.explain(uuid, text, text, jsonb) to {application};

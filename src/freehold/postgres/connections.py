@@ -9,6 +9,7 @@ driver's timer, which cancels it on the server, and by the role's own statement_
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
@@ -53,6 +55,16 @@ class Address:
 
     def __repr__(self) -> str:
         return f"Address(host={self.host!r}, port={self.port!r}, user={self.user!r}, database={self.database!r})"  # never the password
+
+    @property
+    def secret(self) -> str | None:
+        """The password, where it is told here, in the URL, or in PGPASSWORD; a password file is not looked into."""
+        if self.password is not None:
+            return self.password
+        parts = urlsplit(self.url or "")
+        asked = parse_qs(parts.query).get("password", [None])[-1]
+        given = unquote(parts.password) if parts.password is not None else asked
+        return given if given is not None else os.environ.get("PGPASSWORD")
 
     async def open(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A new driver connection.

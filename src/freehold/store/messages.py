@@ -39,7 +39,7 @@ class Messenger:
         self.context = context
         self.open = True
         self._timeout = timeout
-        self._prefix = (context.organization_id, context.as_setting)
+        self._prefix = (context.organization_id, store.seal.apply(context))
 
     async def read(self, statement: Statement) -> Row:
         """The one row of a statement that was built for this context."""

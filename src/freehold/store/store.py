@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from freehold.model.pages import CursorSigner
 from freehold.model.registry import Registry
+from freehold.model.seal import Seal
 from freehold.model.shapes import Shape, Shapes
 from freehold.postgres.connections import Pool
 from freehold.sql.identifiers import Schemas
@@ -22,6 +23,7 @@ class Store:
         schemas: the names of the schemas.
         shapes: parses what a read brings, and keeps the classes for it.
         signer: signs pages' cursors.
+        seal: seals contexts.
     """
 
     pool: Pool
@@ -29,6 +31,7 @@ class Store:
     schemas: Schemas
     shapes: Shapes
     signer: CursorSigner
+    seal: Seal
     _readers: dict[Shape, RowReader] = field(default_factory=dict, init=False, repr=False)
 
     def reader(self, shape: Shape) -> RowReader:

@@ -1,0 +1,72 @@
+"""The seal on a context: a keyed hash that the program makes and the database checks.
+
+The database believes a context only with its seal, and only the program has the key. So SQL that was slipped into a
+statement, or that runs over a stolen login, cannot name another organization or another actor: it would have to know
+the seal that belongs to it. The key comes from a secret that the set-up and the program share: the application role's
+password, unless another is given.
+
+The hash is HMAC-SHA-256 (RFC 2104) of the organization's id and the context's JSON. The database keeps the two padded
+keys of that construction, in a table that the application role cannot read.
+"""
+
+import hashlib
+import hmac
+from functools import lru_cache
+
+from freehold.errors import ConfigurationError
+from freehold.model.context import Context
+
+__all__ = ["Seal"]
+
+SHORTEST = 8
+"""Characters of a secret."""
+ROUNDS = 20_000
+BLOCK = 64
+"""Bytes of a block of SHA-256."""
+
+
+class Seal:
+    """Seals contexts.
+
+    Args:
+        secret: what the set-up and the program share.
+
+    Raises:
+        ConfigurationError: the secret is missing or shorter than 8 characters.
+    """
+
+    def __init__(self, secret: str | None) -> None:
+        if not isinstance(secret, str) or len(secret) < SHORTEST:
+            found = "there is none" if secret is None else "this one is shorter"
+            raise ConfigurationError(
+                f"contexts are sealed with a secret of at least {SHORTEST} characters, and {found}",
+                hint="give the application role a longer password and connect with it, or another secret (secret=..., FREEHOLD_SEAL)",
+            )
+        self._key = _key(secret)
+
+    def apply(self, context: Context, setting: str | None = None) -> str:
+        """What the database is told: the hash in hex, and behind it what it vouches for.
+
+        Args:
+            context: who asks.
+            setting: the JSON to seal; the context's own unless given.
+        """
+        told = context.as_setting if setting is None else setting
+        return hmac.digest(self._key, f"{context.organization_id}{told}".encode(), "sha256").hex() + told
+
+    @property
+    def cursor_key(self) -> bytes:
+        """Signs the cursors of pages: the same for all programs that share the secret."""
+        return hmac.digest(self._key, b"freehold.cursor", "sha256")
+
+    @property
+    def pads(self) -> tuple[bytes, bytes]:
+        """The inner and the outer key, for the database."""
+        key = self._key.ljust(BLOCK, b"\0")
+        return bytes(byte ^ 0x36 for byte in key), bytes(byte ^ 0x5C for byte in key)
+
+
+@lru_cache(maxsize=16)
+def _key(secret: str) -> bytes:
+    """A key from which the secret cannot be read back easily: the database holds what is made of it."""
+    return hashlib.pbkdf2_hmac("sha256", secret.encode(), b"freehold.seal", ROUNDS)
