@@ -74,6 +74,10 @@ class Shape:
         """Whether its rows are an entity's own columns and nothing else."""
         return not self.included and not self.selected
 
+    def tells(self, sorts: Iterable[Sort]) -> bool:
+        """Whether its rows have all the fields of an order."""
+        return all(sort.field in self.fields for sort in sorts)
+
     @cached_property
     def key(self) -> tuple[Any, ...]:
         """Equal for shapes whose rows have the same class."""

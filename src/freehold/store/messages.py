@@ -45,8 +45,8 @@ class Messenger:
         """The one row of a statement that was built for this context."""
         return await self.call(statement.text, statement.arguments)
 
-    async def rows(self, statement: Statement) -> Sequence[Sequence[Any]]:
-        """The rows of a statement that was built for this context, each with its columns in order."""
+    async def rows(self, statement: Statement) -> Sequence[Any]:
+        """The rows of a statement that was built for this context, each with its columns in order and by name."""
         self._check_open()
         arguments = (*self._prefix, *statement.arguments)
         return await self.store.pool.fetch(statement.text, arguments, timeout=self._timeout)
