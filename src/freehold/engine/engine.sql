@@ -75,6 +75,35 @@ create table if not exists {engine}.settings (
     value text not null
 );
 
+-- block: columns
+-- When each column came to be: reads of the past tell by it what did not exist then.
+create table if not exists {engine}.columns (
+    table_name text collate "C" not null,
+    column_name text collate "C" not null,
+    added_at timestamptz not null,
+    primary key (table_name, column_name)
+);
+
+-- Notes the columns that are new since the last time, and forgets those that are gone. Called wherever tables were changed.
+create or replace function {engine}.note_columns() returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+    with actual as (
+        select c.relname::text as table_name, a.attname::text as column_name
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
+        where n.nspname = '{tables_name}' and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
+    ), gone as (
+        delete from {engine}.columns k where not exists (
+            select from actual a where a.table_name = k.table_name and a.column_name = k.column_name)
+    )
+    insert into {engine}.columns select table_name, column_name, now() from actual on conflict do nothing
+$$;
+
+-- The columns that a moment did not know yet.
+create or replace function {engine}.absent_columns(moment timestamptz) returns table (table_name text, column_name text)
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select k.table_name, k.column_name from {engine}.columns k where k.added_at > moment order by 1, 2
+$$;
+
 -- block: log
 -- Every change of every record, in the transaction that made it. See docs/architecture.md, "One log".
 create sequence if not exists {engine}.log_position;
@@ -234,5 +263,5 @@ revoke all on all functions in schema {engine} from public;
 grant usage on schema {engine} to {application};
 grant select on {engine}.log to {application};
 grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
-    {engine}.new_id(), {engine}.extend_log(integer), {engine}.read(uuid, text, text, jsonb, integer),
+    {engine}.new_id(), {engine}.extend_log(integer), {engine}.absent_columns(timestamptz), {engine}.read(uuid, text, text, jsonb, integer),
     {engine}.explain(uuid, text, text, jsonb) to {application};
