@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from freehold.app import Database
 from freehold.cli.loading import load_application
+from freehold.cli.migrate import migrate
 from freehold.cli.output import console, failing, print_json
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address
@@ -22,6 +23,8 @@ __all__ = ["main"]
 commands = typer.Typer(
     help="The multi-tenant data layer for Python on PostgreSQL.", no_args_is_help=True, add_completion=False
 )
+
+commands.add_typer(migrate, name="migrate")
 
 Target = Annotated[str, typer.Argument(metavar="APPLICATION", help="Where the application is: package.module:name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value, for programs.")]

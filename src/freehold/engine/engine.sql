@@ -104,6 +104,31 @@ language sql stable parallel safe security definer set search_path = pg_catalog,
     select k.table_name, k.column_name from {engine}.columns k where k.added_at > moment order by 1, 2
 $$;
 
+-- block: migrations
+-- Which revision the tables have: that of the last row; null is before the first. Rows are only added.
+create table if not exists {engine}.revisions (
+    position bigint generated always as identity primary key,
+    revision text collate "C",
+    direction text collate "C" not null constraint revisions_direction_check check (direction in ('up', 'down', 'stamp')),
+    at timestamptz not null default clock_timestamp()
+);
+
+-- What of a revision that is under way has been done, so that a run that was killed is taken up where it was.
+create table if not exists {engine}.migration_groups (
+    revision text collate "C" not null,
+    direction text collate "C" not null,
+    number integer not null,
+    digest text collate "C" not null,
+    done_at timestamptz not null default clock_timestamp(),
+    primary key (revision, direction, number)
+);
+
+-- The policies, triggers, functions and grants that belong to a revision: going down to it brings them back.
+create table if not exists {engine}.derived_objects (
+    revision text collate "C" primary key,
+    statements text[] not null
+);
+
 -- block: log
 -- Every change of every record, in the transaction that made it. See docs/architecture.md, "One log".
 create sequence if not exists {engine}.log_position;

@@ -99,9 +99,13 @@ async def install(connection: Connection, planned: Plan, schemas: Schemas, roles
 
 
 async def empower_owner(connection: Connection, roles: Roles) -> None:
-    """Lets the owner create schemas here, and whoever administers act as the owner."""
-    database = await connection.fetch("select quote_ident(current_database()) as name")
-    await connection.execute(f"grant create on database {database[0]['name']} to {quoted(roles.owner)}")
+    """Lets the owner create schemas here, and whoever administers act as the owner, where they may not yet."""
+    rows = await connection.fetch(
+        "select quote_ident(current_database()) as name, has_database_privilege($1, current_database(), 'create') as creates",
+        roles.owner,
+    )
+    if not rows[0]["creates"]:
+        await connection.execute(f"grant create on database {rows[0]['name']} to {quoted(roles.owner)}")
     await connection.execute(f"grant {quoted(roles.owner)} to current_user")
 
 
