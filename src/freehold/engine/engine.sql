@@ -196,22 +196,22 @@ select {engine}.extend_log(3);
 -- All that runs as the owner names pg_temp last in its search_path: else a type that the caller made there would be used first.
 create or replace function {engine}.log_create() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare c jsonb := {engine}.context();
+declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, new, actor_id, request_id, client_ip, user_agent)
-    select n.organization_id, tg_argv[0], n.id, 'create', n.version, to_jsonb(n),
-        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+    select n.organization_id, tg_argv[0], n.id, 'create', n.version, to_jsonb(n.*),
+        (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent'
     from new_rows n;
     return null;
 end $$;
 
 create or replace function {engine}.log_update() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare c jsonb := {engine}.context();
+declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
-    select n.organization_id, tg_argv[0], n.id, 'update', n.version, to_jsonb(o), to_jsonb(n),
-        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+    select n.organization_id, tg_argv[0], n.id, 'update', n.version, to_jsonb(o.*), to_jsonb(n.*),
+        (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent'
     from new_rows n join old_rows o on o.organization_id = n.organization_id and o.id = n.id;
     return null;
 end $$;
@@ -219,25 +219,25 @@ end $$;
 -- The same where deletion is soft: an update of deleted_at is a deletion or a restoration.
 create or replace function {engine}.log_update_soft() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare c jsonb := {engine}.context();
+declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
     select n.organization_id, tg_argv[0], n.id,
         case when n.deleted_at is not null and o.deleted_at is null then 'delete'
             when n.deleted_at is null and o.deleted_at is not null then 'restore' else 'update' end,
-        n.version, to_jsonb(o), to_jsonb(n),
-        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+        n.version, to_jsonb(o.*), to_jsonb(n.*),
+        (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent'
     from new_rows n join old_rows o on o.organization_id = n.organization_id and o.id = n.id;
     return null;
 end $$;
 
 create or replace function {engine}.log_delete() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare c jsonb := {engine}.context();
+declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, actor_id, request_id, client_ip, user_agent)
-    select o.organization_id, tg_argv[0], o.id, tg_argv[1], o.version, to_jsonb(o),
-        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+    select o.organization_id, tg_argv[0], o.id, tg_argv[1], o.version, to_jsonb(o.*),
+        (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent'
     from old_rows o;
     return null;
 end $$;

@@ -17,7 +17,7 @@ from freehold.engine.tables import declared_default
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["action_call", "entity_function", "entity_objects", "entity_parts"]
+__all__ = ["action_call", "entity_function", "entity_objects", "entity_parts", "function_drops"]
 
 
 def entity_function(schemas: Schemas, entity: EntityDescription, action: str) -> str:
@@ -54,7 +54,7 @@ def entity_parts(entity: EntityDescription, schemas: Schemas, roles: Roles) -> d
 
 
 def _functions(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
-    statements = [*_function_drops(entity, schemas), _get(entity, schemas), _create(entity, schemas)]
+    statements = [*function_drops(entity, schemas), _get(entity, schemas), _create(entity, schemas)]
     guard = "t.deleted_at is null" if entity.soft_delete else "true"
     if entity.changeable:
         statements.append(_change(entity, schemas, "update", _patch(entity), guard, ", jsonb"))
@@ -161,7 +161,7 @@ def _given(field: FieldDescription) -> str:
 def _patch(entity: EntityDescription) -> str:
     """Sets all changeable columns: to what the patch says, or to what they are."""
     columns = _names(entity.changeable)
-    return f"({columns}) = (select {_names(entity.changeable, 'r.')} from jsonb_populate_record(t, $5) as r)"
+    return f"({columns}) = (select {_names(entity.changeable, 'r.')} from jsonb_populate_record(t.*, $5) as r)"
 
 
 def _change(
@@ -204,7 +204,7 @@ def _signatures(entity: EntityDescription, schemas: Schemas) -> list[str]:
     return [f"{entity_function(schemas, entity, action)}({types})" for action, types in taken.items()]
 
 
-def _function_drops(entity: EntityDescription, schemas: Schemas) -> list[str]:
+def function_drops(entity: EntityDescription, schemas: Schemas) -> list[str]:
     """What a function answers cannot be replaced: the columns may differ from the last time."""
     return [f"drop function if exists {signature}" for signature in _signatures(entity, schemas)]
 

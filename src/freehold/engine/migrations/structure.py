@@ -88,9 +88,12 @@ where c.relnamespace = to_regnamespace($1) and k.contype in ('c', 'f', 'p', 'u',
 
 _INDEXES = """
 select c.relname::text as table_name, i.relname::text as name, x.indisunique as unique, m.amname::text as method,
-    array(select pg_get_indexdef(x.indexrelid, n, true) || case when o.opcdefault then '' else ' ' || o.opcname end
-        || case x.indoption[n - 1] & 1 when 1 then ' DESC' else '' end
-        from generate_series(1, x.indnkeyatts) n join pg_opclass o on o.oid = x.indclass[n - 1] order by n) as keys,
+    array(select pg_get_indexdef(x.indexrelid, n, true)
+        || case when l.oid is null or l.oid = coalesce(a.attcollation, 100) then '' else ' COLLATE ' || quote_ident(l.collname) end
+        || case when o.opcdefault then '' else ' ' || o.opcname end || case x.indoption[n - 1] & 1 when 1 then ' DESC' else '' end
+        from generate_series(1, x.indnkeyatts) n join pg_opclass o on o.oid = x.indclass[n - 1]
+            left join pg_collation l on l.oid = x.indcollation[n - 1]
+            left join pg_attribute a on a.attrelid = c.oid and a.attnum = nullif(x.indkey[n - 1], 0) order by n) as keys,
     pg_get_expr(x.indpred, x.indrelid, true) as where
 from pg_class c join pg_index x on x.indrelid = c.oid join pg_class i on i.oid = x.indexrelid join pg_am m on m.oid = i.relam
 where c.relnamespace = to_regnamespace($1) and not exists (

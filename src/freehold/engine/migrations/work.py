@@ -7,6 +7,7 @@ from pathlib import Path
 
 from freehold.engine.advisory import WAIT, exclusive
 from freehold.engine.catalog import Difference, differences, read_catalog
+from freehold.engine.functions import function_drops
 from freehold.engine.install import empower_owner, installed_digest, keep_digest
 from freehold.engine.migrations.execution import LOCK_WAIT, Execution, Work
 from freehold.engine.migrations.folder import Folder, Revision
@@ -130,7 +131,7 @@ class Migrations:
         last = len(self.folder.revisions) if to is None else self.folder.index(to)
         found = await differences(connection, self.plan, self.plan.schemas, self.plan.roles)
         mendings: list[Mending] = []
-        lacking = await self._lacking(connection, structures[last])
+        lacking = await self._lacking(connection, structures[last]) if self.folder.revisions or not state.tables else []
         if lacking and to is None:
             raise MigrationError(
                 f"the declarations are ahead of the revisions, which lack: {'; '.join(lacking[:10])}",
@@ -170,15 +171,16 @@ class Migrations:
         ]
         kept = await stored_derived(connection, self.plan.schemas, to) if undone else []
         notes = []
-        if undone and not kept:
+        if undone and not kept and to is not None:
             notes = [
                 "functions and grants stay those of the newer revision until the release that belongs to this one runs 'up'"
             ]
-        mendings = (
-            [Mending("make the objects of that revision again", tuple(kept), "ACCESS EXCLUSIVE on each table")]
-            if kept
-            else []
-        )
+        mendings = []
+        if undone and (kept or to is None):
+            entities = self.plan.registry.entities.values()
+            drops = [text for entity in entities for text in function_drops(entity, self.plan.schemas)]
+            lock = "ACCESS EXCLUSIVE on each table"
+            mendings = [Mending("make the objects of that revision again", (*drops, *kept), lock)]
         return Work("down", undone, (), mendings, None, notes)
 
     async def run(
