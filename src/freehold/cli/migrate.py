@@ -10,7 +10,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from freehold.app import Application
 from freehold.cli.loading import load_application
@@ -19,6 +18,7 @@ from freehold.engine.advisory import WAIT
 from freehold.engine.migrations.authoring import author
 from freehold.engine.migrations.execution import LOCK_WAIT, Work, script
 from freehold.engine.migrations.mending import mending_hint
+from freehold.engine.migrations.steps import Step
 from freehold.engine.migrations.work import Migrations, Standing
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address, Connection, connect
@@ -302,13 +302,14 @@ def _show(work: Work) -> None:
     for mending in work.before:
         console.print(f"first: {escape(mending.change)}", highlight=False)
     for revision, groups, _ in work.revisions:
-        table = Table(title=f"{work.direction} {revision.id}: {revision.title}", title_justify="left", expand=False)
-        for heading in ("together", "what", "lock", "careful"):
-            table.add_column(heading)
+        console.print(f"{work.direction} {escape(revision.id)}: [bold]{escape(revision.title)}[/]", highlight=False)
         for group in groups:
-            for step in group.steps:
-                table.add_row(str(group.number + 1), escape(step.change), escape(step.lock), escape(_careful(step)))
-        console.print(table)
+            for place, step in enumerate(group.steps):
+                number = str(group.number + 1) if place == 0 else ""
+                console.print(f"  {number:>2} {escape(step.change)}", highlight=False)
+                for text, style in ((step.lock, "dim"), (_careful(step), "yellow")):
+                    if text:
+                        console.print(f"     [{style}]{escape(text)}[/]", highlight=False)
     for mending in work.mendings:
         console.print(
             f"derived: {escape(mending.change)}" + (f" [dim]({escape(mending.lock)})[/]" if mending.lock else ""),
@@ -316,7 +317,7 @@ def _show(work: Work) -> None:
         )
 
 
-def _careful(step: Any) -> str:
+def _careful(step: Step) -> str:
     said = ["data goes"] if step.destructive else []
     said += ["rewrites the table"] if step.rewrites else ["looks at every row"] if step.scans else []
     return "; ".join([*said, step.warning] if step.warning else said)

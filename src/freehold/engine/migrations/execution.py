@@ -195,7 +195,7 @@ class Execution:
 
     @property
     def _attempt_ms(self) -> int:
-        return int(min(_ATTEMPT, max(self._lock_wait, 0.1)) * 1000)
+        return int(min(_ATTEMPT, max(self._lock_wait / 4, 0.1)) * 1000)
 
     async def _transaction(self, what: str, statements: Sequence[str]) -> None:
         async def run() -> None:

@@ -70,6 +70,8 @@ def _derived(found: Iterable[Difference]) -> list[Difference]:
 
 def _in_engine(each: Difference, plan: Plan) -> bool:
     """Whether it is the engine's own. An entity's functions lie there too, and go with its table."""
+    if each.kind == "grant" and each.object.startswith("schema "):
+        return True
     return _subject(each).startswith(f"{plan.schemas.engine}.") and each.kind != "function"
 
 
