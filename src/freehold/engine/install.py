@@ -6,6 +6,7 @@ query. Tables that exist are never altered here: where they differ from the decl
 """
 
 import asyncio
+import contextlib
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
@@ -226,7 +227,7 @@ async def install(connection: Connection, planned: Plan, schemas: Schemas, roles
         existing = {str(row["name"]) for row in there}
         database = await connection.fetch("select quote_ident(current_database()) as name")
         await connection.execute(f"grant create on database {database[0]['name']} to {quoted(roles.owner)}")
-        await connection.execute(f"grant {quoted(roles.owner)} to current_user")
+        await _join_owner(connection, roles)
         for statement in planned.setup:
             await connection.execute(statement)
         for name, statements in planned.tables.items():
@@ -243,6 +244,19 @@ async def install(connection: Connection, planned: Plan, schemas: Schemas, roles
             planned.digest,
         )
     return True
+
+
+async def _join_owner(connection: Connection, roles: Roles) -> None:
+    """Makes sure that the administrator may act as the owner.
+
+    Memberships belong to the whole server, as roles do: where the set-up of another database grants the same in this
+    moment, the second grant fails on the first one's row, and is there.
+    """
+    usable = await connection.fetch("select pg_has_role(current_user, $1, 'usage') as usable", roles.owner)
+    if not usable[0]["usable"]:
+        with contextlib.suppress(UniqueError):
+            async with connection.transaction():
+                await connection.execute(f"grant {quoted(roles.owner)} to current_user")
 
 
 async def _installed_digest(connection: Connection, schemas: Schemas) -> str | None:
