@@ -20,8 +20,8 @@ import pytest
 
 from freehold import Address, Application, Context, Database, Session
 from freehold.model.seal import Seal
-from freehold.postgres.connections import connect
 from freehold.postgres.binaries import VARIABLE as PROGRAMS
+from freehold.postgres.connections import connect
 from freehold.postgres.server import EmbeddedServer
 from tests import probe
 from tests.world import application

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
@@ -103,7 +104,8 @@ async def pooler(
 
         async def listens() -> bool:
             assert process.poll() is None, (folder / "log").read_text()
-            return (folder / f".s.PGSQL.{_PORT}").exists()
+            with socket.socket(socket.AF_UNIX) as probe:
+                return probe.connect_ex(str(folder / f".s.PGSQL.{_PORT}")) == 0
 
         await until(listens, "PgBouncer listens")
         yield running

@@ -36,19 +36,25 @@ select pg_backend_pid() = $1 as direct,
 
 
 class Driver(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
-    """A connection of the driver whose prepared statements have names of their own.
-
-    asyncpg counts from 1 in every process, so the names of two programs are the same.
-    """
+    """A connection of the driver that leaves nothing of its own on the server, but for statements with names of their own."""
 
     __slots__ = ("_prefix",)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._prefix = f"freehold_{secrets.token_hex(8)}_"
+        self._server_caps = self._server_caps._replace(jit=False)  # see _introspect_types
 
     def _get_unique_id(self, prefix: str) -> str:
+        # asyncpg counts from 1 in every process, so the names of two programs would be the same.
         return self._prefix + str(super()._get_unique_id(prefix))
+
+    async def _introspect_types(self, *arguments: Any, **options: Any) -> Any:
+        # With just-in-time compilation the query takes a second. asyncpg switches that off for the session, which a
+        # pooler gives to somebody else before it is switched on again.
+        async with self.transaction():
+            await self.execute("set local jit = off")
+            return await super()._introspect_types(*arguments, **options)
 
 
 @dataclass(frozen=True)

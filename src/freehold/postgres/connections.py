@@ -30,9 +30,7 @@ Row = Mapping[str, Any]  # Any: a column's value
 class Connection:
     """One connection for set-up work: scripts and statements of the engine."""
 
-    def __init__(
-        self, driver: Driver, constraints: Mapping[str, Constraint] | None = None
-    ) -> None:
+    def __init__(self, driver: Driver, constraints: Mapping[str, Constraint] | None = None) -> None:
         self._driver = driver
         self._constraints = constraints or {}
 
@@ -161,7 +159,7 @@ class Pool:
             self._recover_behind(connection)
             raise
         except DRIVER_ERRORS as error:
-            if isinstance(error, (asyncio.TimeoutError, asyncpg.InterfaceError)):
+            if getattr(error, "severity", None) is None:  # the server did not say it, so its part may not have ended
                 await _settle(connection)
             self._release(connection)
             raise translated(error, self._constraints, bound) from error
