@@ -1,9 +1,8 @@
 """Behind PgBouncer, which gives each transaction any of a few server connections: no answer is another's, nothing stays."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -169,33 +168,67 @@ async def test_ten_thousand_calls_of_two_organizations_over_two_server_connectio
         assert pids == 2
 
 
-async def test_prepared_statements_that_are_not_kept_fail_and_never_answer_for_another(
+class Held:
+    """Both server connections, each kept busy by a client's transaction until it is let go."""
+
+    def __init__(self, clients: list[Connection]) -> None:
+        self._clients = clients
+
+    async def keep(self, number: int) -> int:
+        """Keeps the one that is free, and tells its process."""
+        await self._clients[number].execute("begin")
+        return int(await self._clients[number].fetchval("select pg_backend_pid()"))
+
+    @asynccontextmanager
+    async def free(self, number: int) -> AsyncIterator[None]:
+        """Lets one go for a while."""
+        await self._clients[number].execute("rollback")
+        yield
+        await self.keep(number)
+
+
+@asynccontextmanager
+async def held(behind: Pooler, direct: Address) -> AsyncIterator[Held]:
+    async with AsyncExitStack() as stack:
+        clients = [await behind.behind(direct, False).open() for _ in range(2)]
+        for client in clients:
+            stack.callback(client.terminate)
+        both = Held(clients)
+        assert len({await both.keep(number) for number in range(2)}) == 2
+        yield both
+
+
+async def test_a_statement_of_another_program_with_the_same_name_is_never_executed(
     behind: Pooler, direct: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two programs whose driver counts its statements alike, behind a pooler that mixes them."""
-    answers: dict[str, int] = {}
+    """Two programs count their statements alike, and the pooler gives the second one the server connection of the first."""
+    async with (
+        held(behind, direct) as servers,
+        Pool(behind.behind(direct, True), {}, size=1) as one,
+        Pool(behind.behind(direct, True), {}, size=1) as two,
+    ):
+        monkeypatch.setattr(asyncpg.connection, "_uid", 1_000_000)
+        async with servers.free(0):
+            assert await one.fetch_row("select 'one ' || $1 as said", ["!"]) == ("one !",)
+        monkeypatch.setattr(asyncpg.connection, "_uid", 1_000_000)
+        async with servers.free(1):
+            assert await two.fetch_row("select 'two ' || $1 as said", ["!"]) == ("two !",)
+        async with servers.free(0):
+            with pytest.raises(errors.ConfigurationError, match="prepared=off"):
+                await two.fetch_row("select 'two ' || $1 as said", ["!"])
 
-    async def program_of(word: str) -> None:
-        monkeypatch.setattr(asyncpg.connection, "_uid", 0)
-        async with Pool(behind.behind(direct, True), {}, size=4) as pool:
-            ready.append(word)
-            await until(lambda: asyncio.sleep(0, len(ready) == 2), "both programs have begun")
 
-            async def ask(turn: int) -> None:
-                asyncpg.connection._uid = turn % 5  # as in a program of its own
-                said = "refused"
-                with contextlib.suppress(errors.ConfigurationError):
-                    (row,) = await pool.fetch(f"select '{word} {turn % 5}' || $1 as said, pg_sleep(0.001)", ["!"])
-                    said = "right" if row["said"] == f"{word} {turn % 5}!" else "wrong"
-                answers[said] = answers.get(said, 0) + 1
-
-            await asyncio.gather(*(ask(turn) for turn in range(200)))
-
-    ready: list[str] = []
-    await asyncio.gather(program_of("one"), program_of("two"))
-    assert answers["refused"] > 0  # else nothing was mixed
-    assert answers["right"] > 0
-    assert "wrong" not in answers
+async def test_an_unnamed_statement_of_another_program_is_never_executed(behind: Pooler, direct: Address) -> None:
+    async with (
+        held(behind, direct) as servers,
+        Pool(behind.behind(direct, False), {}, size=1) as one,
+        Pool(behind.behind(direct, False), {}, size=1) as two,
+    ):
+        for number in (0, 1, 0, 1):
+            async with servers.free(number):
+                assert await one.fetch_row("select 'one ' || $1 as said", ["!"]) == ("one !",)
+            async with servers.free(1 - number):
+                assert await two.fetch_row("select 'two ' || $1 as said", ["!"]) == ("two !",)
 
 
 async def test_a_timeout_and_a_cancellation_end_the_statement_on_the_server(
