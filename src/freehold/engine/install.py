@@ -239,6 +239,7 @@ async def install(connection: Connection, planned: Plan, schemas: Schemas, roles
         await _compare(connection, planned, schemas, existing)
         for statement in planned.derived:
             await connection.execute(statement)
+        await connection.fetch(f"select {schemas.own('note_columns')}()")
         await connection.fetch(
             f"insert into {schemas.own('settings')} values ('installed', $1) on conflict (name) do update set value = excluded.value",
             planned.digest,

@@ -5,8 +5,9 @@ does about it:
 
 - Without prepared statements (`prepared=False`) the driver parses each statement anew, unnamed. It describes it first,
   for the types, and ends that part with Flush and not with Sync: so the transaction stays open, the pooler keeps the
-  server connection, and the locks of the parse keep the types as they are. Then it parses it again, binds and executes,
-  and only then comes Sync. Whatever another program left on the server connection is never what is executed.
+  server connection, and the locks of the parse keep the types as they are (but where the driver must look up a type,
+  the first time that a connection meets it). Then it parses it again, binds and executes, and only then comes Sync.
+  Whatever another program left on the server connection is never what is executed.
 - With them, each has a name that nobody else can have. So a pooler that does not know prepared statements can only make
   a call fail, and never make it run another program's statement that has the same name.
 - Such a pooler is found out when the program starts (`Address.verify`).
@@ -38,12 +39,10 @@ select pg_backend_pid() = $1 as direct,
 class Driver(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
     """A connection of the driver that leaves nothing of its own on the server, but for statements with names of their own."""
 
-    __slots__ = ("_prefix",)
-
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._prefix = f"freehold_{secrets.token_hex(8)}_"
-        self._server_caps = self._server_caps._replace(jit=False)  # see _introspect_types
+        self._server_caps = self._server_caps._replace(jit=False)  # type: ignore[has-type]  # no types; see _introspect_types
 
     def _get_unique_id(self, prefix: str) -> str:
         # asyncpg counts from 1 in every process, so the names of two programs would be the same.
