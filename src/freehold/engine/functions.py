@@ -144,7 +144,9 @@ def _change(
     """
     table = schemas.table(entity.table)
     expected = f"t.organization_id = $1 and t.id = $3 and t.version = $4 and {guard}"
-    bookkeeping = f"version = t.version + 1, updated_at = {schemas.own('now')}(), updated_by = {schemas.own('actor_id')}()"
+    bookkeeping = (
+        f"version = t.version + 1, updated_at = {schemas.own('now')}(), updated_by = {schemas.own('actor_id')}()"
+    )
     statement = f"delete from {table} as t" if change is None else f"update {table} as t set {change}, {bookkeeping}"
     return f"""
 create function {entity_function(schemas, entity, action)}(uuid, text, uuid, integer{parameter}, out _outcome text, {_answer(entity)})
