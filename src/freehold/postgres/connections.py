@@ -135,8 +135,10 @@ class Pool:
         self._recoveries: set[asyncio.Task[None]] = set()
         self._open = 0
         self._closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> "Pool":
+        self._settle_in(asyncio.get_running_loop())
         first = await self._acquire()
         try:
             await self._address.verify(first)
@@ -170,6 +172,8 @@ class Pool:
         Raises:
             FreeholdError: whatever PostgreSQL or the connection reported, translated.
         """
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._settle_in(loop)
         connection = self._warm() or await self._acquire()
         bound = self._timeout if timeout is None else timeout
         try:
@@ -203,6 +207,15 @@ class Pool:
                 await connection.close(timeout=5)
             except DRIVER_ERRORS:
                 connection.terminate()
+
+    def _settle_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Takes the first loop as the pool's. Connections belong to a loop, and would hang or break in another."""
+        if self._loop is not None:
+            raise ConfigurationError(
+                "the database was opened in another event loop than this call runs in",
+                hint="open it in the loop that uses it, once for each asyncio.run; in tests, give tests and fixtures the same loop scope",
+            )
+        self._loop = loop
 
     def _warm(self) -> "Driver | None":
         """The connection that was used last, if one is idle."""
