@@ -29,12 +29,25 @@ from tests.world import application
 VARIABLE = "FREEHOLD_TEST_DATABASE_URL"
 """The environment variable with the URL of another server than the embedded one."""
 
-OLDEST = """
-    engine/test_install.py engine/test_privileges.py engine/test_refusals.py engine/test_role.py engine/test_seal.py
-    identity/test_system.py postgres/test_address.py postgres/test_sqlstate.py sql/test_statements.py store/test_bad_input.py
-    store/test_concurrency.py store/test_gets.py store/test_history.py store/test_isolation.py store/test_isolation_proof.py
-    store/test_past.py store/test_writes.py
-""".split()
+OLDEST = [
+    "engine/test_install.py",
+    "engine/test_privileges.py",
+    "engine/test_refusals.py",
+    "engine/test_role.py",
+    "engine/test_seal.py",
+    "identity/test_system.py",
+    "postgres/test_address.py",
+    "postgres/test_sqlstate.py",
+    "sql/test_statements.py",
+    "store/test_bad_input.py",
+    "store/test_concurrency.py",
+    "store/test_gets.py",
+    "store/test_history.py",
+    "store/test_isolation.py",
+    "store/test_isolation_proof.py",
+    "store/test_past.py",
+    "store/test_writes.py",
+]
 """The tests that `make test` runs on the oldest PostgreSQL too: what the engine makes there, and what holds on it."""
 
 _numbers = itertools.count()
