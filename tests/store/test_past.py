@@ -251,7 +251,9 @@ async def test_a_column_that_did_not_exist_is_null_and_marked(server: Server) ->
             moment = await clock(admin)
             await session.update(person, name="ada two")
         await admin.execute(
-            'alter table app.persons add town text collate "C" not null default \'Ulm\', add secret text collate "C"'
+            """alter table app.persons add town text collate "C" not null default 'Ulm', add secret text collate "C",
+            add constraint persons_town_check check (char_length(town) <= 50),
+            add constraint persons_secret_check check (char_length(secret) <= 50)"""
         )
         await after.setup(server.admin_address(name), {after.roles.application: server.password})
         async with Database.open(server.address(name), after, size=1) as database:

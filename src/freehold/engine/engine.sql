@@ -76,31 +76,32 @@ create table if not exists {engine}.settings (
 );
 
 -- block: columns
--- When each column came to be: what a record was before that, the column does not tell.
+-- When each column came to be: reads of the past tell by it what did not exist then.
 create table if not exists {engine}.columns (
     table_name text collate "C" not null,
     column_name text collate "C" not null,
-    added_at timestamptz not null default now(),
+    added_at timestamptz not null,
     primary key (table_name, column_name)
 );
 
--- Notes the columns that are new and forgets those that are gone. Whoever changes tables calls it at the end, in the same transaction.
+-- Notes the columns that are new since the last time, and forgets those that are gone. Called wherever tables were changed.
 create or replace function {engine}.note_columns() returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
-    with there as (
-        select c.relname::text as table_name, a.attname::text as column_name from pg_class c join pg_attribute a on a.attrelid = c.oid
-        where c.relnamespace = '{tables}'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
+    with actual as (
+        select c.relname::text as table_name, a.attname::text as column_name
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
+        where n.nspname = '{tables_name}' and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
     ), gone as (
-        delete from {engine}.columns n where not exists (
-            select from there t where t.table_name = n.table_name and t.column_name = n.column_name)
+        delete from {engine}.columns k where not exists (
+            select from actual a where a.table_name = k.table_name and a.column_name = k.column_name)
     )
-    insert into {engine}.columns (table_name, column_name) select table_name, column_name from there on conflict do nothing
+    insert into {engine}.columns select table_name, column_name, now() from actual on conflict do nothing
 $$;
 
--- The columns that were not there yet at a moment.
+-- The columns that a moment did not know yet.
 create or replace function {engine}.absent_columns(moment timestamptz) returns table (table_name text, column_name text)
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select n.table_name, n.column_name from {engine}.columns n where n.added_at > moment
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select k.table_name, k.column_name from {engine}.columns k where k.added_at > moment order by 1, 2
 $$;
 
 -- block: log
