@@ -24,7 +24,7 @@ install() {
         echo "Installing for the tests:$wanted."
         # Else Debian's package makes a cluster of the system's own and starts it.
         settings=/etc/postgresql-common/createcluster.d
-        if [ ! -e "$settings" ]; then
+        if [ ! -e /etc/postgresql-common ]; then
             mkdir -p "$settings" && echo "create_main_cluster = false" >"$settings/freehold-tests.conf" || true
         fi
         export DEBIAN_FRONTEND=noninteractive
