@@ -17,6 +17,9 @@ FUNCTIONS = {
     "now()",
     "new_id()",
     "extend_log(integer)",
+    "log_begins()",
+    "enter_past(uuid, text)",
+    "absent_columns(timestamp with time zone)",
     "read(uuid, text, text, jsonb, integer)",
     "explain(uuid, text, text, jsonb)",
     "create_organization(text, text, text)",
@@ -34,6 +37,8 @@ FUNCTIONS = {
 """Of the engine's schema, that the application role may execute."""
 
 DEFINER = {
+    "absent_columns",
+    "log_begins",
     "organization_id",
     "extend_log",
     "log_create",

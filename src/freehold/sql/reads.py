@@ -46,7 +46,7 @@ def _columns(fields: tuple[FieldDescription, ...], alias: str) -> str:
 def _included(item: Included, outer: str, arguments: Arguments, schemas: Schemas) -> str:
     target, inner = item.relation.target, arguments.alias()
     where = (
-        f"from {schemas.table(target.table)} as {inner} where {visible(target, inner)} and {joined(item.relation, outer, inner)} "
+        f"from {schemas.rows(target)} as {inner} where {visible(target, inner)} and {joined(item.relation, outer, inner)} "
         f"and ({condition(item.condition, inner, arguments, schemas)})"
     )
     if item.count:
@@ -86,7 +86,7 @@ def _by_id_text(shape: Shape, schemas: Schemas, deleted: bool, *, single: bool, 
         else _plain_columns(shape.fields, "t")
     )
     where = f"{visible(shape.entity, 't', deleted=deleted)} and {found}"
-    return in_context(schemas, f"select {brought} from {schemas.table(shape.entity.table)} as t where {where}")
+    return in_context(schemas, f"select {brought} from {schemas.rows(shape.entity)} as t where {where}")
 
 
 @lru_cache(maxsize=4096)
@@ -124,10 +124,10 @@ def list_statement(
     total: bool = False,
     deleted: bool = False,
 ) -> Statement:
-    """One page.
+    """One page and, if there is one, the row beyond it, each as JSON; in reversed order where it is read backward.
 
-    Columns: `rows` (a JSON array), `ends` (the order fields of the first row and, where the page is full, of the last one:
-    a JSON array of arrays), `more` (whether rows lie beyond the limit) and `total`.
+    Columns: `j`, the row as a JSON object; `k`, a JSON array of its order fields, where the shape leaves one of them out; and
+    `total`, where it was asked for: then there is always a row, with null in `j` where the page is empty.
 
     Args:
         shape: what each row brings.
@@ -135,7 +135,7 @@ def list_statement(
         sorts: the order; ends in the id.
         limit: rows of the page. It stands in the text, because a plan for an unknown limit is a bad one.
         start: the order fields of the row after (or before) which the page begins.
-        backward: whether the page lies before `start`; its rows come in the list's order all the same.
+        backward: whether the page lies before `start`.
         total: whether to count all that match.
         deleted: whether deleted rows are in.
     """
@@ -144,18 +144,14 @@ def list_statement(
     where = _matching(entity, filter_, arguments, schemas, deleted)
     if start is not None:
         where += f" and ({_beyond(ways, start, arguments)})"
-    ranked = f"select t.*, row_number() over () as _n from (select t.* {where} order by {_order(ways, 't')} limit {limit + 1}) as t"
-    keys = ", ".join(sort.field.kind.as_json(f"t.{quoted(sort.field.name)}") for sort in ways)
-    ends = f"case when t._n in (1, {limit}) then json_build_array({keys}) end"
-    counted = (
-        f"(select count(*) {_matching(entity, filter_, arguments, schemas, deleted)})" if total else "null::bigint"
-    )
-    direction = " order by p._n desc" if backward else ""
-    body = (
-        f"select coalesce(json_agg(p._j{direction}) filter (where p._n <= {limit}), '[]') as rows, "
-        f"json_agg(p._k) filter (where p._k is not null) as ends, count(*) > {limit} as more, {counted} as total "
-        f"from (select {row_json(shape, 't', arguments, schemas)} as _j, {ends} as _k, t._n from ({ranked}) as t) as p"
-    )
+    brought = f"{row_json(shape, 't', arguments, schemas)} as j"
+    if not shape.tells(sorts):
+        keys = ", ".join(sort.field.kind.as_json(f"t.{quoted(sort.field.name)}") for sort in ways)
+        brought += f", json_build_array({keys}) as k"
+    body = f"select {brought} from (select t.* {where} order by {_order(ways, 't')} limit {limit + 1}) as t"
+    if total:
+        counted = f"select count(*) as total {_matching(entity, filter_, arguments, schemas, deleted)}"
+        body = f"select p.*, c.total from ({counted}) as c left join lateral ({body}) as p on true"
     return Statement(in_context(schemas, body), tuple(arguments.values))
 
 
@@ -170,10 +166,7 @@ def list_rows_statement(
     backward: bool = False,
     deleted: bool = False,
 ) -> Statement:
-    """One page and, if there is one, the row beyond it, a row of columns each; in reversed order where it is read backward.
-
-    The arguments are those of `list_statement`.
-    """
+    """The same as `list_statement`, but as rows of columns, and without a total."""
     if start is None and filter_ == And(()):
         return _first_rows(shape, tuple(sorts), limit, schemas, backward, deleted)
     return _list_rows(shape, filter_, sorts, limit, schemas, start, backward, deleted)
@@ -212,7 +205,7 @@ def _ways(sorts: Sequence[Sort], backward: bool) -> list[Sort]:
 
 def _matching(entity: EntityDescription, filter_: Filter, arguments: Arguments, schemas: Schemas, deleted: bool) -> str:
     return (
-        f"from {schemas.table(entity.table)} as t where {visible(entity, 't', deleted=deleted)} "
+        f"from {schemas.rows(entity)} as t where {visible(entity, 't', deleted=deleted)} "
         f"and ({condition(filter_, 't', arguments, schemas)})"
     )
 

@@ -14,13 +14,15 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
-from freehold.engine.functions import get_call
+from freehold.engine.functions import action_call
 from freehold.errors import FreeholdError, NotFoundError, ValidationError
 from freehold.model.entity import Entity
 from freehold.model.filters import Filter, parse_filter
 from freehold.model.pages import OrderBy, Page, Sort, binding, parse_limit, parse_order
 from freehold.model.shapes import Shape
 from freehold.model.values import to_json_shape
+from freehold.postgres.connections import Row
+from freehold.sql.past import Past
 from freehold.sql.reads import (
     count_statement,
     exists_statement,
@@ -57,6 +59,13 @@ class _Asked:
     def place(self, record: Entity) -> list[Any]:
         """Where a record stands in the order, for a cursor."""
         return [to_json_shape(getattr(record, sort.field.name)) for sort in self.sorts]
+
+    def place_in(self, row: Row) -> Any:
+        """The same of a row of JSON."""
+        if not self.shape.tells(self.sorts):
+            return from_json(row["k"])
+        record = from_json(row["j"])
+        return [record[sort.field.name] for sort in self.sorts]
 
 
 class _Batch:
@@ -148,9 +157,11 @@ class Reader:
     async def get_many(self, cls: type[EntityT], ids: Sequence[UUID], *, private: bool, deleted: bool) -> list[EntityT]:
         """Records by id, in no order."""
         shape = self._store.shapes.parse(self._store.registry[cls], private=private)
-        if len(ids) == 1 and not private and not deleted:
+        if len(ids) == 1 and not private and not deleted and not isinstance(self._store.schemas, Past):
             # No such record is a row of nulls.
-            rows = await self._messenger.rows(Statement(get_call(shape.entity, self._store.schemas), (ids[0],)))
+            rows = await self._messenger.rows(
+                Statement(action_call(shape.entity, self._store.schemas, "get"), (ids[0],))
+            )
             rows = [row for row in rows if row[0] is not None]
         else:
             rows = await self._messenger.rows(get_rows_statement(shape, ids, self._store.schemas, deleted=deleted))
@@ -235,15 +246,19 @@ class Reader:
             asked.shape, asked.condition, asked.sorts, asked.limit, self._store.schemas,
             start=asked.start, backward=asked.backward, total=with_total, deleted=asked.deleted,
         )  # fmt: skip
-        row = await self._messenger.read(statement)
-        ends = row["ends"]
+        rows = await self._messenger.rows(statement)
+        total = rows[0]["total"] if with_total else None
+        found = [row for row in rows if row["j"] is not None]
+        page = found[: asked.limit]
+        records = [row["j"] for row in (page[::-1] if asked.backward else page)]
+        text = b"[%b]" % b",".join(records)
         return Page(
-            [] if as_json else self._store.shapes.adapter(asked.shape).validate_json(row["rows"]),
-            json=row["rows"] if as_json else None,
-            total=row["total"],
-            ends=lambda: from_json(ends),
-            near=asked.continued and ends is not None,
-            far=row["more"],
+            [] if as_json else self._store.shapes.adapter(asked.shape).validate_json(text),
+            json=text if as_json else None,
+            total=total,
+            ends=lambda: [asked.place_in(row) for row in (page[0], page[-1])],
+            near=asked.continued and bool(page),
+            far=len(found) > asked.limit,
             backward=asked.backward,
             signer=self._store.signer,
             binding=asked.binding,
