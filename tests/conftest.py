@@ -1,16 +1,13 @@
 """A real PostgreSQL for all tests: one server for all workers, one database for each of them.
 
 The server is the embedded one, or the one of `FREEHOLD_TEST_DATABASE_URL`: the URL of a superuser, in which databases
-`tests_*` and roles `freehold_*` may be made and dropped. Tests keep apart as tenants do: each has organizations of its own.
+`tests_*`, `freehold_test_*` and roles `freehold_*` may be made and dropped. Tests keep apart as tenants do: each has organizations of its own.
 """
 
 import asyncio
-import getpass
-import hashlib
 import itertools
 import os
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -20,14 +17,11 @@ import pytest
 
 from freehold import Address, Application, Context, Database, Session
 from freehold.model.seal import Seal
-from freehold.postgres.binaries import VARIABLE as PROGRAMS
 from freehold.postgres.connections import connect
-from freehold.postgres.server import EmbeddedServer
+from freehold.testing.plugin import TestDatabases
+from freehold.testing.server import URL as VARIABLE
 from tests import probe
 from tests.world import application
-
-VARIABLE = "FREEHOLD_TEST_DATABASE_URL"
-"""The environment variable with the URL of another server than the embedded one."""
 
 OLDEST = [
     "engine/test_install.py",
@@ -55,8 +49,9 @@ _numbers = itertools.count()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests of `OLDEST`."""
+    oldest = {Path(__file__).parent / name for name in OLDEST}
     for item in items:
-        if str(item.path.relative_to(Path(__file__).parent)) in OLDEST:
+        if item.path in oldest:
             item.add_marker(pytest.mark.servers)
 
 
@@ -73,8 +68,8 @@ class Server:
     password: str
 
     @classmethod
-    def of(cls, url: str) -> "Server":
-        """The server of an administrator's URL; the application role's password is made of it, the same for all workers."""
+    def of(cls, url: str, password: str) -> "Server":
+        """The server of an administrator's URL, told in parts."""
         parts = urlsplit(url)
         asked = dict(parse_qsl(parts.query))
         admin = Address(
@@ -84,7 +79,7 @@ class Server:
             password=Address(url=url).secret,
             database=parts.path.strip("/") or "postgres",
         )
-        return cls(admin, hashlib.sha256(f"tests {url}".encode()).hexdigest()[:32])
+        return cls(admin, password)
 
     def address(self, database: str, application: Application = application) -> Address:
         """The application role's address of a database."""
@@ -115,32 +110,12 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """The server of the run, shared by its workers."""
-    if url := os.environ.get(VARIABLE):
-        running = Server.of(url)
-        probe.SEALS.append(Seal(running.password))
-        yield running
-        return
-    embedded = asyncio.run(_start(embedded_folder()))
-    where = embedded.connection()
-    probe.SEALS.append(Seal(embedded.secret(application.roles.application)))
-    yield Server(
-        Address(host=where.host, port=where.port, user=where.user, password=where.password, database=where.database),
-        embedded.secret(application.roles.application),
-    )
-    asyncio.run(embedded.stop())
-
-
-def embedded_folder() -> Path:
-    """Where the embedded server is kept between runs, so that only the first waits for initdb: one for each set of programs."""
-    programs = os.environ.get(PROGRAMS)
-    which = f"-{hashlib.sha256(programs.encode()).hexdigest()[:8]}" if programs else ""
-    return Path(tempfile.gettempdir()) / f"freehold-tests-{getpass.getuser()}{which}"
-
-
-async def _start(folder: Path) -> EmbeddedServer:
-    return await EmbeddedServer.start(folder)
+def server(freehold_databases: TestDatabases) -> Server:
+    """The server of the run, shared by its workers: the testing kit's."""
+    found = freehold_databases.server
+    probe.SEALS.append(Seal(found.password))
+    url = os.environ.get(VARIABLE)
+    return Server.of(url, found.password) if url else Server(found.admin, found.password)
 
 
 @pytest.fixture(scope="session")

@@ -154,13 +154,14 @@ async def test_the_time(acme, clock, isolation):
     assert third.created_at == noon
     assert gone.deleted_at == third.updated_at == noon + timedelta(days=1)
     assert await acme.count(Customer, {"created_at": {"lt": before}}, deleted=True) == 1
-    past = acme.as_of(noon + timedelta(hours=1))
-    assert (await past.get(Customer, third.id)).visits == 0
-    assert (await past.get(Customer, third.id)).name == "third"
-    with pytest.raises(errors.NotFoundError):
-        await acme.as_of(noon - timedelta(hours=1)).get(Customer, third.id)
+    async with acme.as_of(noon + timedelta(hours=1)) as past:
+        then = await past.get(Customer, third.id)
+    assert (then.name, then.visits) == ("third", 0)
+    async with acme.as_of(noon - timedelta(hours=1)) as past:
+        assert await past.count(Customer) == 0
     with pytest.raises(errors.ValidationError, match="no moment in the past"):
-        await acme.as_of(noon + timedelta(days=2)).get(Customer, third.id)
+        async with acme.as_of(noon + timedelta(days=2)) as past:
+            await past.count(Customer)
     with pytest.raises(errors.ValidationError, match="time zone"):
         await clock.set(datetime(2024, 1, 1))
     await clock.reset()

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from freehold.app import Application
 from freehold.errors import ConfigurationError
+from freehold.postgres.binaries import VARIABLE as PROGRAMS
 from freehold.postgres.connections import Address, connect
 from freehold.postgres.server import EmbeddedServer
 
-__all__ = ["PASSWORD", "URL", "Server", "server"]
+__all__ = ["PASSWORD", "URL", "Server", "embedded_folder", "server"]
 
 URL = "FREEHOLD_TEST_DATABASE_URL"
 """The variable with an administrator's URL: a superuser, or who may make databases and roles."""
@@ -86,8 +87,7 @@ async def server(folder: Path | None = None) -> AsyncIterator[Server]:
         admin = Address(url=url)
         yield Server(admin, os.environ.get(PASSWORD) or derived, await _durable(admin))
         return
-    home = folder or Path(tempfile.gettempdir()) / f"freehold-testing-{getpass.getuser()}"
-    async with await EmbeddedServer.start(home) as embedded:
+    async with await EmbeddedServer.start(folder or embedded_folder()) as embedded:
         where = embedded.connection()
         admin = Address(
             host=where.host, port=where.port, user=where.user, password=where.password, database=where.database
@@ -98,6 +98,13 @@ async def server(folder: Path | None = None) -> AsyncIterator[Server]:
                     await connection.execute(f"alter system set {setting} = off")
                 await connection.execute("select pg_reload_conf()")
         yield Server(admin, embedded.secret("freehold_app"), durable=False)
+
+
+def embedded_folder() -> Path:
+    """Where the embedded server is kept between runs, so that only the first waits for initdb: one for each set of programs."""
+    programs = os.environ.get(PROGRAMS)
+    which = f"-{hashlib.sha256(programs.encode()).hexdigest()[:8]}" if programs else ""
+    return Path(tempfile.gettempdir()) / f"freehold-testing-{getpass.getuser()}{which}"
 
 
 async def _durable(admin: Address) -> bool:
