@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +31,14 @@ def section(text: str, heading: str) -> str:
     return found[1]
 
 
-def cli() -> dict[str, Any]:
-    """All commands by what is typed: `setup`, `migrate up`."""
-    return dict(_commands("", typer.main.get_command(commands)))
-
-
-def _commands(prefix: str, group: Any) -> Iterator[tuple[str, Any]]:
+def cli(group: Any = None, above: str = "") -> dict[str, Any]:
+    """All commands, those of groups as `group command`."""
+    group = typer.main.get_command(commands) if group is None else group
+    found: dict[str, Any] = {}
     for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from _commands(f"{prefix}{name} ", command)
-        else:
-            yield f"{prefix}{name}", command
+        inner = hasattr(command, "commands")
+        found |= cli(command, f"{above}{name} ") if inner else {f"{above}{name}": command}
+    return found
 
 
 def test_every_command_and_option_is_on_the_page() -> None:
@@ -72,16 +68,13 @@ def test_commands_in_the_text_exist(page: Path) -> None:
     for line in shell:
         if found := re.match(r"make ([a-z]\w*)", line):
             assert found[1] in targets, line
-        if (found := re.match(r"freehold ([a-z]\w*)(.*)", line)) and "://" not in line:
-            word = re.match(r" ([a-z]\w*)", found[2])
-            name = (
-                f"{found[1]} {word[1]}" if word and any(each.startswith(f"{found[1]} ") for each in known) else found[1]
-            )
-            if name == found[1] and not found[2] and any(each.startswith(f"{name} ") for each in known):
-                continue  # a group of commands, as such
-            assert name in known, line
-            options = {option for parameter in known[name].params for option in parameter.opts}
-            assert set(re.findall(r"--[\w-]+", found[2])) <= options, line
+        if (found := re.match(r"freehold ([a-z]\w*)( [a-z]\w*)?(.*)", line)) and "://" not in line:
+            name = found[1] if found[1] in known else f"{found[1]}{found[2] or ''}"
+            groups = {command.split()[0] for command in known if " " in command}
+            assert name in known or name in groups, line
+            parameters = known[name].params if name in known else []
+            options = {option for parameter in parameters for option in parameter.opts}
+            assert set(re.findall(r"--[\w-]+", line)) <= options, line
 
 
 def test_help_lists_every_command() -> None:

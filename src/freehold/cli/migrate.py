@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from freehold.app import Application
 from freehold.cli.loading import load_application
+from freehold.cli.options import AdministratorUrl, Json, Target, Yes
 from freehold.cli.output import console, failing, print_json
 from freehold.engine.advisory import WAIT
 from freehold.engine.migrations.authoring import author
@@ -27,15 +28,9 @@ __all__ = ["migrate"]
 
 migrate = typer.Typer(help="Revisions of the tables: write them, run them, look at them.", no_args_is_help=True)
 
-Target = Annotated[str, typer.Argument(metavar="APPLICATION", help="Where the application is: package.module:name.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value, for programs.")]
-Url = Annotated[
-    str, typer.Option(help="URL of an administrator who may act as the owner.", envvar="FREEHOLD_ADMIN_URL")
-]
 FolderPath = Annotated[
     Path | None, typer.Option("--folder", help="The revisions' folder; else the application's, else ./migrations.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before data is dropped.")]
 Sql = Annotated[bool, typer.Option("--sql", help="Print the SQL and run nothing.")]
 Wait = Annotated[float, typer.Option(help="Seconds to wait for another set-up or migration that runs.", min=0)]
 LockWait = Annotated[float, typer.Option(help="Seconds to try for a lock that a step needs.", min=0.1)]
@@ -58,7 +53,7 @@ def _run(url: str, what: Callable[[Connection], Awaitable[T]]) -> T:
 def new(
     target: Target,
     title: Annotated[str, typer.Argument(help="What the revision does, in a few words.")],
-    url: Url,
+    url: AdministratorUrl,
     folder: FolderPath = None,
     rename: Annotated[
         list[str] | None, typer.Option(help="What was renamed: table.old=new, or old=new for a table. May be repeated.")
@@ -102,7 +97,7 @@ def _pair(text: str) -> tuple[str, str]:
 @migrate.command()
 def up(
     target: Target,
-    url: Url,
+    url: AdministratorUrl,
     folder: FolderPath = None,
     to: Annotated[str | None, typer.Option(help="The last revision to run; without it all.")] = None,
     yes: Yes = False,
@@ -123,7 +118,7 @@ def up(
 @migrate.command()
 def down(
     target: Target,
-    url: Url,
+    url: AdministratorUrl,
     folder: FolderPath = None,
     to: Annotated[
         str | None, typer.Option(help="The revision to be at afterwards, or 'base'; without it the one before.")
@@ -215,7 +210,7 @@ def _say(as_json: bool, value: Any, text: str) -> None:
 
 
 @migrate.command()
-def status(target: Target, url: Url, folder: FolderPath = None, as_json: Json = False) -> None:
+def status(target: Target, url: AdministratorUrl, folder: FolderPath = None, as_json: Json = False) -> None:
     """Say where the database is, and which revisions it has not."""
     with failing(as_json=as_json):
         standing = _run(url, _migrations(load_application(target), folder).status)
@@ -244,7 +239,7 @@ def _standing(standing: Standing) -> dict[str, Any]:
 
 
 @migrate.command()
-def check(target: Target, url: Url, folder: FolderPath = None, as_json: Json = False) -> None:
+def check(target: Target, url: AdministratorUrl, folder: FolderPath = None, as_json: Json = False) -> None:
     """Fail, and say where, when the database differs from revisions and declarations."""
     with failing(as_json=as_json):
         migrations = _migrations(load_application(target), folder)
@@ -267,7 +262,7 @@ def check(target: Target, url: Url, folder: FolderPath = None, as_json: Json = F
 
 
 @migrate.command()
-def plan(target: Target, url: Url, folder: FolderPath = None, as_json: Json = False) -> None:
+def plan(target: Target, url: AdministratorUrl, folder: FolderPath = None, as_json: Json = False) -> None:
     """Show what up would do: what changes, which locks it takes, what goes, what is rewritten. Nothing is run."""
     with failing(as_json=as_json):
         work = _run(url, _migrations(load_application(target), folder).work_up)

@@ -62,6 +62,11 @@ language sql stable as $$
     from {engine}.seals s order by s.made_at desc limit 1
 $$;
 
+-- The time that rows are given: when the transaction began. A test's database has another body here (freehold.testing), so that its time can
+-- be set. PostgreSQL puts the body in place of the call: it costs nothing.
+create or replace function {engine}.now() returns timestamptz
+language sql stable parallel safe as $$ select pg_catalog.now() $$;
+
 -- A UUIDv7 (RFC 9562) for rows that raw SQL inserts; PostgreSQL has uuidv7() from 18 on.
 create or replace function {engine}.new_id() returns uuid
 language sql volatile parallel safe as $$
@@ -136,7 +141,7 @@ create sequence if not exists {engine}.log_position;
 create table if not exists {engine}.log (
     position bigint not null default nextval('{engine}.log_position'),
     xid xid8 not null default pg_current_xact_id(),
-    at timestamptz not null default now(),
+    at timestamptz not null default {engine}.now(),
     kind text collate "C" not null default 'change',
     organization_id uuid,
     entity text collate "C" not null,
@@ -153,6 +158,8 @@ create table if not exists {engine}.log (
 ) partition by range (at);
 
 create index if not exists log_record_idx on {engine}.log (organization_id, entity, record_id, position);
+create index if not exists log_position_idx on {engine}.log (organization_id, position);
+create index if not exists log_request_idx on {engine}.log (organization_id, request_id, position);
 
 alter table {engine}.log enable row level security;
 alter table {engine}.log force row level security;
@@ -191,6 +198,25 @@ begin
 end $$;
 
 select {engine}.extend_log(3);
+
+-- Before this moment the log has been pruned, and what was then cannot be told any more; null where it has not been.
+create or replace function {engine}.log_begins() returns timestamptz
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select value::timestamptz from {engine}.settings where name = 'log_begins'
+$$;
+
+-- Enters a context that names a moment, for reads of what was then.
+create or replace function {engine}.enter_past(organization uuid, context text, out organization_id uuid, out moment timestamptz)
+language plpgsql volatile parallel unsafe as $$
+begin
+    organization_id := {engine}.enter(organization, context);
+    moment := ({engine}.context()->>'as_of')::timestamptz;
+    if moment is null or moment > {engine}.now() then
+        raise exception '% is no moment in the past', coalesce(moment::text, 'nothing') using errcode = 'FH100';
+    elsif moment < {engine}.log_begins() then
+        raise exception 'the log was pruned: it tells what was from % on', {engine}.log_begins() using errcode = 'FH204';
+    end if;
+end $$;
 
 -- Statement triggers: one call however many rows. SECURITY DEFINER, because the application role may not write the log.
 -- All that runs as the owner names pg_temp last in its search_path: else a type that the caller made there would be used first.
@@ -288,5 +314,6 @@ revoke all on all functions in schema {engine} from public;
 grant usage on schema {engine} to {application};
 grant select on {engine}.log to {application};
 grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
-    {engine}.new_id(), {engine}.extend_log(integer), {engine}.absent_columns(timestamptz), {engine}.read(uuid, text, text, jsonb, integer),
+    {engine}.now(), {engine}.new_id(), {engine}.extend_log(integer), {engine}.log_begins(), {engine}.enter_past(uuid, text),
+    {engine}.absent_columns(timestamptz), {engine}.read(uuid, text, text, jsonb, integer),
     {engine}.explain(uuid, text, text, jsonb) to {application};

@@ -14,6 +14,7 @@ from freehold.errors import (
     DatabaseError,
     ForbiddenError,
     FreeholdError,
+    HistoryError,
     IsolationError,
     ReferenceError,
     TimeoutError,
@@ -91,6 +92,10 @@ def _from_sqlstate(
         )
     if state in ("25006", "25001"):
         return ForbiddenError("a hand-written query only reads", hint="use create, update and delete to write")
+    if state == "FH204":
+        return HistoryError(message, hint="ask for a later moment; 'freehold log prune' removed what was before")
+    if state == "FH100":
+        return ValidationError.single((), message, "not_in_the_past", subject="moment")
     if state == "FH301":
         return IsolationError(message, hint="open the session with a Context")
     return _from_class(state, message, error)
@@ -111,6 +116,11 @@ def _from_class(state: str, message: str, error: asyncpg.PostgresError) -> Freeh
     if state[:2] == "28":
         return ConfigurationError(
             f"the database refused the login: {message}", hint="check user and password of the connection URL"
+        )
+    if state == "26000":  # each name is used by one connection alone, so it is not the program that has forgotten it
+        return ConfigurationError(
+            "a prepared statement is gone: something between this program and PostgreSQL does not keep them",
+            hint="add ?prepared=off to the connection URL, or prepared=False to the Address",
         )
     if state == "3D000":
         return ConfigurationError(message, hint="create the database, or correct the name in the connection URL")

@@ -44,7 +44,7 @@ class Writer:
 
     async def update(self, target: Any, input: Input | None, changes: Mapping[str, Any]) -> Entity:
         """Changes one record of an expected version."""
-        entity, id, version = self._named(target)
+        entity, id, version = self.named(target)
         checked = _checked(entity, "Patch", input, changes)
         given = {name: getattr(checked, name) for name in checked.model_fields_set}
         if not given:
@@ -55,7 +55,7 @@ class Writer:
 
     async def change(self, action: str, target: Any) -> Entity:
         """Deletes, restores or purges one record of an expected version."""
-        entity, id, version = self._named(target)
+        entity, id, version = self.named(target)
         if action in ("restore", "purge") and not entity.soft_delete:
             raise ValidationError.single(
                 (),
@@ -78,7 +78,8 @@ class Writer:
             raise ValidationError.single((), f"{entity.name} {id} is not deleted", "not_deleted", subject="restore")
         raise NotFoundError(entity.name, id, hint="it is deleted; restore it first" if outcome == "state" else None)
 
-    def _named(self, target: Any) -> tuple[EntityDescription, UUID, int]:
+    def named(self, target: Any) -> tuple[EntityDescription, UUID, int]:
+        """The entity, id and version that a target names."""
         if isinstance(target, Entity):
             entity = self._store.registry[type(target).__entity__.cls]
             return entity, target.id, target.version
