@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from freehold import Application, Entity, Index, field, reference
+from freehold import Address, Application, Entity, Index, field, reference
 from freehold.engine.catalog import Difference, differences
 from freehold.engine.migrations.authoring import author
 from freehold.engine.migrations.execution import Work
@@ -66,26 +67,32 @@ def shop(**fields: tuple[Any, Any]) -> Application:
 class Site:
     """A database and a folder that are migrated."""
 
-    def __init__(self, server: Server, name: str, folder: Path) -> None:
-        self.server, self.name, self.folder = server, name, folder
+    def __init__(self, server: Server, name: str, folder: Path, user: str | None = None) -> None:
+        self.server, self.name, self.folder, self.user = server, name, folder, user
         self.said: list[str] = []
+
+    @property
+    def address(self) -> Address:
+        """Of whoever administers: by default the superuser, else a role whose password is its name."""
+        address = self.server.admin_address(self.name)
+        return address if self.user is None else replace(address, user=self.user, password=self.user)
 
     def id(self, number: int = 0) -> str:
         """A revision's id, by its place."""
         return Folder(self.folder).revisions[number].id
 
     async def setup(self, app: Application) -> None:
-        await app.setup(self.server.admin_address(self.name), {app.roles.application: self.server.password})
+        await app.setup(self.address, {app.roles.application: self.server.password})
 
     def migrations(self, app: Application) -> Migrations:
         return Migrations(app.plan(), self.folder)
 
     async def new(self, app: Application, title: str = "change", **options: Any) -> Path | None:
-        async with connect(self.server.admin_address(self.name)) as connection:
+        async with connect(self.address) as connection:
             return await author(connection, app.plan(), self.migrations(app).folder, title, **options)
 
     async def planned(self, app: Application, to: str | None = None) -> Work:
-        async with connect(self.server.admin_address(self.name)) as connection:
+        async with connect(self.address) as connection:
             return await self.migrations(app).work_up(connection, to=to)
 
     async def up(self, app: Application, **options: Any) -> Work:
@@ -97,8 +104,8 @@ class Site:
     async def run(self, app: Application, plan: Callable[[Migrations, Any], Any], **options: Any) -> Work:
         migrations = self.migrations(app)
         async with AsyncExitStack() as stack:
-            connection = await stack.enter_async_context(connect(self.server.admin_address(self.name)))
-            observer = await stack.enter_async_context(connect(self.server.admin_address(self.name)))
+            connection = await stack.enter_async_context(connect(self.address))
+            observer = await stack.enter_async_context(connect(self.address))
             await stack.enter_async_context(migrations.locked(connection, wait=options.pop("wait", 20)))
             work: Work = await plan(migrations, connection)
             report = options.pop("report", self.said.append)
@@ -107,5 +114,5 @@ class Site:
             return work
 
     async def differences(self, app: Application) -> Sequence[Difference]:
-        async with connect(self.server.admin_address(self.name)) as connection:
+        async with connect(self.address) as connection:
             return await differences(connection, app.plan(), app.schemas, app.roles)

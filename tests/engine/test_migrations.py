@@ -7,10 +7,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from freehold import Database, Index, Unique, errors, field, reference
-from tests.conftest import Server
+from freehold import Application, Database, Index, Unique, errors, field, reference
+from tests.conftest import Server, new_context
 from tests.engine.migrating import CUSTOMER, ORDER, Site, entity, first, second, shop
 from tests.probe import plain, scratch
+from tests.world import application
 
 Connection = asyncpg.Connection
 TEXT = (str, field(max_length=10))
@@ -73,8 +74,6 @@ async def test_a_revision_is_short_and_names_no_schema(site: Site) -> None:
 
 
 async def test_every_kind_of_field_comes_and_goes(site: Site, server: Server) -> None:
-    from tests.world import application  # every kind of field and relation
-
     await site.new(application, "all")
     await site.up(application)
     assert await site.differences(application) == []
@@ -114,8 +113,6 @@ async def test_a_change_of_a_field_is_written_and_run_both_ways(site: Site, befo
 
 async def test_references_and_composite_keys(site: Site) -> None:
     def release(on_delete: str, **more: object) -> object:
-        from freehold import Application
-
         customer = entity("Customer", CUSTOMER)
         order = entity(
             "Order",
@@ -143,8 +140,6 @@ async def test_rows_live_through_a_migration(site: Site, own: Connection) -> Non
     await site.up(first())
     app = first()
     async with Database.open(site.server.address(site.name), app, size=1) as database:
-        from tests.conftest import new_context
-
         session = database.session(await new_context(database))
         made = await session.create(app.registry.entities["Customer"].cls, name="x")
     await site.new(second())
@@ -270,8 +265,6 @@ async def test_a_rename_of_what_is_not_there_is_refused(site: Site, pairs: list[
 
 
 async def test_a_renamed_table_keeps_its_rows(site: Site, own: Connection) -> None:
-    from freehold import Application
-
     old = Application("shop", [entity("Order", ORDER)])
     renamed = Application("shop", [entity("Purchase", ORDER)])
     await site.new(old)
@@ -312,3 +305,45 @@ async def test_sql_of_ones_own_sees_the_rows_of_all_organizations(site: Site, ow
     assert await own.fetchval("select sum(n) from app.orders") == 4
     assert await own.fetchval("select count(*) from freehold.log where action = 'update'") == 2
     assert await site.differences(shop(**RENAMED)) == []
+
+
+async def test_other_names_of_schemas_and_an_administrator_without_superusers_rights(
+    server: Server, tmp_path: Path
+) -> None:
+    names = {"engine_schema": "user", "schema": "order", "owner_role": "mig_owner", "application_role": "mig_app"}
+
+    def release(**more: object) -> Application:
+        return Application("shop", [entity("Order", RENAMED | more)], **names)  # type: ignore[arg-type]  # names only
+
+    before, after = release(), release(extra=(int, field(default=3, index=True)))
+    async with scratch(server, None) as name, plain(server.admin_address(name)) as own:
+        await own.execute("create role mig_admin login createrole password 'mig_admin'")
+        try:
+            await own.execute(f'alter database "{name}" owner to mig_admin')
+            site = Site(server, name, tmp_path / "migrations", user="mig_admin")
+            await site.setup(before)
+            await site.new(before)
+            assert (await site.up(before)).stamp
+            for _ in range(2):
+                await own.execute(
+                    'insert into "order".orders (organization_id, a, n) values (gen_random_uuid(), $$x$$, 1)'
+                )
+            path = await site.new(after)
+            assert path is not None
+            path.write_text(
+                path.read_text().replace(
+                    "\n\n\ndef down", "\n    op.execute('update orders set n = n + 10')\n\n\ndef down"
+                )
+            )
+            await site.up(after)
+            assert await site.differences(after) == []
+            assert await own.fetchval('select sum(n) + sum(extra) from "order".orders') == 28
+            await own.execute('grant select on "order".orders to public; drop policy tenant on "order".orders')
+            await site.up(after)
+            assert await site.differences(after) == []
+            await site.down(after, site.id())
+            assert await site.differences(before) == []
+        finally:
+            await own.execute(f'alter database "{name}" owner to postgres')
+            for role in ("mig_app", "mig_owner", "mig_admin"):
+                await own.execute(f"drop owned by {role} cascade; drop role {role}")

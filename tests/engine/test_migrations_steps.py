@@ -10,10 +10,11 @@ from sqlalchemy.dialects import postgresql
 
 from freehold.engine.migrations.recording import recorded
 from freehold.engine.migrations.steps import Group, Step, grouped, planned
+from freehold.sql.identifiers import Schemas
 
 
 def steps(*operations: Callable[[], Any]) -> list[Step]:
-    return planned(recorded(lambda: [each() for each in operations]))
+    return planned(recorded(lambda: [each() for each in operations]), Schemas())
 
 
 def sql(found: Sequence[Step]) -> list[str]:

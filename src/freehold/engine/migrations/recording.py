@@ -48,7 +48,7 @@ def _no_connection(*_: Any, **__: Any) -> NoReturn:
 
 
 def compiled(operation: MigrateOperation) -> list[str]:
-    """The statements of an operation."""
+    """The statements of an operation. They name the engine's schema as `{engine}`, and no other."""
     context = _context()
     statements: list[str] = []
     context.impl.static_output = statements.append  # type: ignore[assignment,method-assign]  # instead of printing it

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from freehold.engine.catalog import SHADOW
 from freehold.engine.migrations.folder import Revision
 from freehold.engine.migrations.recording import compiled
-from freehold.engine.migrations.structure import Structure, read_structure
+from freehold.engine.migrations.structure import ENGINE, Structure, read_structure
 from freehold.engine.plan import Plan
 from freehold.errors import FreeholdError, MigrationError
 from freehold.postgres.connections import Connection
@@ -39,8 +39,9 @@ class Shadow:
         await self.execute(f"set local search_path = {search_path(SHADOW)}")
         for operation in revision.operations(direction):
             for statement in compiled(operation):
+                text = statement.replace(ENGINE, quoted(SHADOW.engine))
                 try:
-                    await self.execute(re.sub(r"\bconcurrently\b", "", statement, flags=re.IGNORECASE))
+                    await self.execute(re.sub(r"\bconcurrently\b", "", text, flags=re.IGNORECASE))
                 except FreeholdError as error:
                     raise MigrationError(
                         f"{revision.path.name} cannot be run {direction}: {error.message}: {' '.join(statement.split())[:200]}",

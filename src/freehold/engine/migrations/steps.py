@@ -10,7 +10,7 @@ import copy
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alembic.operations import ops
 from alembic.operations.ops import MigrateOperation
@@ -18,8 +18,9 @@ from sqlalchemy import Column, Numeric, String
 from sqlalchemy.schema import DefaultClause
 
 from freehold.engine.migrations.recording import compiled
+from freehold.engine.migrations.structure import ENGINE
 from freehold.model.description import constraint_name
-from freehold.sql.identifiers import quoted
+from freehold.sql.identifiers import Schemas, quoted
 
 __all__ = ["Group", "Step", "grouped", "planned"]
 
@@ -109,10 +110,17 @@ def grouped(steps: Sequence[Step]) -> list[Group]:
     return [Group(tuple(each), number) for number, each in enumerate(groups)]
 
 
-def planned(operations: Sequence[MigrateOperation]) -> list[Step]:
-    """The steps of a revision's operations, in order."""
+def planned(operations: Sequence[MigrateOperation], schemas: Schemas) -> list[Step]:
+    """The steps of a revision's operations, in order.
+
+    Args:
+        operations: of one way of one revision.
+        schemas: the names in the database.
+    """
     created: set[str] = set()
-    return [step for operation in operations for step in _steps(operation, created)]
+    found = [step for operation in operations for step in _steps(operation, created)]
+    engine = quoted(schemas.engine)
+    return [replace(step, sql=tuple(text.replace(ENGINE, engine) for text in step.sql)) for step in found]
 
 
 def _steps(operation: MigrateOperation, created: set[str]) -> Iterator[Step]:

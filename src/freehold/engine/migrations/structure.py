@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas, quoted
 
-__all__ = ["Column", "Constraint", "Index", "Structure", "TableStructure", "read_structure"]
+__all__ = ["ENGINE", "Column", "Constraint", "Index", "Structure", "TableStructure", "read_structure"]
+
+
+ENGINE = "{engine}"
+"""Stands for the engine's schema in revisions, whose functions may have the names of PostgreSQL's own."""
 
 
 @dataclass(frozen=True)
@@ -102,29 +106,40 @@ where c.relnamespace = to_regnamespace($1) and not exists (
 
 
 async def read_structure(connection: Connection, schemas: Schemas) -> Structure:
-    """The tables in the application's schema, printed without the schemas' names.
+    """The tables in the application's schema, printed without the schemas' names; the engine's is `{engine}`.
 
     To be called within a transaction: it sets the search path to its end.
     """
-    path = f"{quoted(schemas.application)}, {quoted(schemas.engine)}, pg_temp"
-    await connection.execute(f"set local search_path = {path}")
+    await connection.execute(f"set local search_path = {quoted(schemas.application)}, pg_temp")
     name = quoted(schemas.application)
+
+    def shown(text: str | None) -> str | None:
+        for engine in (quoted(schemas.engine), schemas.engine):
+            text = text and text.replace(f"{engine}.", f"{ENGINE}.")
+        return text
+
     columns: dict[str, dict[str, Column]] = {}
     constraints: dict[str, dict[str, Constraint]] = {}
     indexes: dict[str, dict[str, Index]] = {}
     for row in await connection.fetch(_COLUMNS, name):
-        column = Column(row["name"], row["type"], row["collation"], row["nullable"], row["default"])
+        column = Column(row["name"], row["type"], row["collation"], row["nullable"], shown(row["default"]))
         columns.setdefault(row["table_name"], {})[column.name] = column
     for row in await connection.fetch(_CONSTRAINTS, name):
-        definition = str(row["definition"])
+        definition = str(shown(row["definition"]))
         _, _, on_delete = definition.removesuffix(" NOT VALID").partition(" ON DELETE ")
         constraint = Constraint(
-            row["name"], row["kind"], tuple(row["columns"]), row["condition"], row["target"],
+            row["name"], row["kind"], tuple(row["columns"]), shown(row["condition"]), row["target"],
             tuple(row["target_columns"]), on_delete or None, definition,
         )  # fmt: skip
         constraints.setdefault(row["table_name"], {})[constraint.name] = constraint
     for row in await connection.fetch(_INDEXES, name):
-        index = Index(row["name"], row["unique"], tuple(row["keys"]), row["method"], row["where"])
+        index = Index(
+            row["name"],
+            row["unique"],
+            tuple(str(shown(key)) for key in row["keys"]),
+            row["method"],
+            shown(row["where"]),
+        )
         indexes.setdefault(row["table_name"], {})[index.name] = index
     tables = [str(row["name"]) for row in await connection.fetch(_TABLES, name)]
     return {

@@ -120,18 +120,14 @@ class Migrations:
         if not standing.pending and await self._untouched(connection):
             return Work("up")
         structures = await revised_structures(connection, self.plan, self.folder.revisions)
-        stamp, pending, notes = None, list(standing.pending), []
-        if not state.known and state.tables and not state.half:
-            place = await self._adopted(connection, structures)
-            stamp = self.folder.revisions[place - 1].id if place else None
-            pending = list(self.folder.revisions[place:])
-            notes = [f"the tables are as revision {stamp} says: it is noted, and not run"] if stamp else []
-        if to is not None:
-            pending = pending[: max(0, self.folder.index(to) - len(self.folder.revisions) + len(pending))]
-        last = len(self.folder.revisions) if to is None else self.folder.index(to)
+        place = await self._place(connection, state, structures)
+        reached = len(self.folder.revisions) if to is None else max(self.folder.index(to), place)
+        pending = self.folder.revisions[place:reached]
+        stamp = self.folder.revisions[place - 1].id if place and not state.known else None
+        notes = [f"the tables are as revision {stamp} says: it is noted, and not run"] if stamp else []
         found = await differences(connection, self.plan, self.plan.schemas, self.plan.roles)
-        mendings: list[Mending] = []
-        lacking = await self._lacking(connection, structures[last]) if self.folder.revisions or not state.tables else []
+        adopted = not self.folder.revisions and state.tables
+        lacking = [] if adopted else await self._lacking(connection, structures[reached])
         if lacking and to is None:
             raise MigrationError(
                 f"the declarations are ahead of the revisions, which lack: {'; '.join(lacking[:10])}",
@@ -139,9 +135,8 @@ class Migrations:
             )
         if lacking:
             notes.append("policies, triggers, functions and grants stay as they are: they fit the newest revision only")
-        else:
-            mendings = mended(found, self.plan)
-        revisions = [(each, grouped(planned(each.operations("up"))), each.id) for each in pending]
+        mendings = [] if lacking else mended(found, self.plan)
+        revisions = [(each, grouped(planned(each.operations("up"), self.plan.schemas)), each.id) for each in pending]
         return Work("up", revisions, mended_engine(found, self.plan), mendings, stamp, notes)
 
     async def work_down(self, connection: Connection, *, to: str | None) -> Work:
@@ -166,7 +161,11 @@ class Migrations:
             )
         revisions = self.folder.revisions
         undone = [
-            (revisions[n], grouped(planned(revisions[n].operations("down"))), revisions[n - 1].id if n else None)
+            (
+                revisions[n],
+                grouped(planned(revisions[n].operations("down"), self.plan.schemas)),
+                revisions[n - 1].id if n else None,
+            )
             for n in reversed(range(first, last))
         ]
         kept = await stored_derived(connection, self.plan.schemas, to) if undone else []
@@ -259,6 +258,12 @@ class Migrations:
         kept = await connection.fetch(f"select value from {schemas.own('settings')} where name = 'printed'")
         async with connection.rehearsal():
             return bool(kept) and kept[0]["value"] == fingerprint(await read_catalog(connection, schemas, plan.roles))
+
+    async def _place(self, connection: Connection, state: State, structures: Sequence[Structure]) -> int:
+        """How many revisions the tables have: as noted, or as they look where somebody made them without revisions."""
+        if state.known or state.half or not state.tables:
+            return self.folder.index(state.revision)
+        return await self._adopted(connection, structures)
 
     async def _adopted(self, connection: Connection, structures: Sequence[Structure]) -> int:
         """How many revisions the tables have that somebody made without them."""
