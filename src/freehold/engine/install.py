@@ -15,6 +15,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from freehold.engine.blocks import Roles, blocks
 from freehold.engine.functions import entity_objects
+from freehold.engine.search import tokenizer
 from freehold.engine.tables import build_tables
 from freehold.errors import ConfigurationError, DatabaseError, RoleError, UniqueError, ValidationError
 from freehold.model.description import FieldDescription
@@ -86,6 +87,7 @@ def plan(registry: Registry, schemas: Schemas, roles: Roles, rooms: Sequence[tup
     ] + [f"set local role {owner}", f"grant usage on schema {quoted(schemas.application)} to {application}"]
     for package, file in (("freehold.engine", "engine.sql"), *rooms):
         setup += blocks(package, file, schemas, roles).values()
+    setup += [tokenizer(schemas), *blocks("freehold.engine", "search.sql", schemas, roles).values()]
     tables: dict[str, list[str]] = {}
     references: dict[str, list[str]] = {}
     for table in build_tables(registry, schemas).tables.values():
