@@ -26,6 +26,7 @@ EXAMPLES: list[FreeholdError] = [
     errors.ConcurrencyError("Customer", UUID(int=1), expected=1, actual=2, current=object()),
     errors.UniqueError("Customer", ["email"], constraint="customers_email_key"),
     errors.ReferenceError("there is no such Customer", entity="Order", field="customer_id"),
+    errors.HistoryError("gone"),
     errors.ForbiddenError("no"),
     errors.IsolationError("no"),
     errors.TimeoutError("too slow", seconds=1.5),

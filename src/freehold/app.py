@@ -232,7 +232,7 @@ def _entity_manifest(application: Application, name: str) -> dict[str, Any]:
             {"name": relation.name, "target": relation.target.name, "field": relation.field.name, "many": relation.many}
             for relation in relations
         ],
-        "unique": {key: list(fields) for key, fields in entity.unique_keys.items()},
+        "unique": {name: list(key.fields) for name, key in entity.unique_keys.items()},
         "create": json.loads(json.dumps(entity.cls.Create.model_json_schema())),
         "patch": json.loads(json.dumps(entity.cls.Patch.model_json_schema())),
     }

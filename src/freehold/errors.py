@@ -11,6 +11,7 @@
     ├── ConcurrencyError          FH201  the record's version is not the expected one
     ├── UniqueError               FH202  another record has this value
     ├── ReferenceError            FH203  a reference points nowhere, or something still points here
+    ├── HistoryError              FH204  the log does not reach back that far
     ├── ForbiddenError            FH300  the context may not do this
     │   └── IsolationError        FH301  the call would leave its organization, or has no context
     ├── TimeoutError              FH400  the statement took longer than its bound
@@ -33,6 +34,7 @@ __all__ = [
     "DeclarationError",
     "ForbiddenError",
     "FreeholdError",
+    "HistoryError",
     "IsolationError",
     "Issue",
     "NotFoundError",
@@ -240,6 +242,12 @@ class ReferenceError(FreeholdError):
         super().__init__(message, hint=hint)
         self.entity = entity
         self.field = field
+
+
+class HistoryError(FreeholdError):
+    """What was at that moment, or in that version, cannot be told: the log was pruned, or never had it."""
+
+    code = "FH204"
 
 
 class ForbiddenError(FreeholdError):

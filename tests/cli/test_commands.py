@@ -27,7 +27,7 @@ def url(server: Server, database: str, user: str, password: str) -> str:
 def test_every_command_and_option_is_documented() -> None:
     code, text, _ = run("--help")
     assert code == 0
-    for name in ("version", "schema", "manifest", "setup", "check", "server"):
+    for name in ("version", "schema", "manifest", "setup", "check", "server", "log"):
         assert name in text
         assert run(name, "--help")[0] == 0
 

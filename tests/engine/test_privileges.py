@@ -16,6 +16,9 @@ FUNCTIONS = {
     "actor_id()",
     "new_id()",
     "extend_log(integer)",
+    "log_begins()",
+    "enter_past(uuid, text)",
+    "absent_columns(timestamp with time zone)",
     "read(uuid, text, text, jsonb, integer)",
     "explain(uuid, text, text, jsonb)",
     "create_organization(text, text, text)",
@@ -33,6 +36,8 @@ FUNCTIONS = {
 """Of the engine's schema, that the application role may execute."""
 
 DEFINER = {
+    "absent_columns",
+    "log_begins",
     "organization_id",
     "extend_log",
     "log_create",

@@ -245,7 +245,7 @@ async def test_the_role_may_not(
 async def test_the_role_may_pass_no_privilege_on(raw: Connection, admin: Connection, target: str) -> None:
     state = (
         "select relacl::text as acl from pg_class where relnamespace in ('app'::regnamespace, 'freehold'::regnamespace) "
-        "union all select proacl::text from pg_proc where pronamespace = 'freehold'::regnamespace"
+        "union all select proacl::text from pg_proc where pronamespace = 'freehold'::regnamespace order by 1"
     )
     before = await admin.fetch(state)
     await raw.execute(f"grant all on {target} to public")  # PostgreSQL only warns that there was nothing to grant

@@ -99,12 +99,68 @@ async def test_a_wrong_position_is_refused(acme: Session, before: Any) -> None:
     assert caught.value.issues[0].path == ("before",)
 
 
-@pytest.mark.parametrize(
-    "target", ["x", None, (), (Customer,), (Customer, "x"), ("Customer", new_id()), new_id(), Customer]
-)
+@pytest.mark.parametrize("target", ["x", None, (), (Customer,), (Customer, "x"), ("Customer", new_id()), new_id(), int])
 async def test_a_target_that_is_no_record_is_refused(acme: Session, target: Any) -> None:
-    with pytest.raises(errors.ValidationError):
+    with pytest.raises((errors.ValidationError, errors.ConfigurationError)):
         await acme.history(target)
+
+
+async def test_the_changes_of_an_entity_an_actor_and_a_request_in_pages(database: Database, acme: Session) -> None:
+    context = acme.context
+    ada = database.session(Context(context.organization_id, user_id=new_id(), request_id="first"))
+    bob = database.session(Context(context.organization_id, user_id=new_id(), request_id="second"))
+    customer = await ada.create(Customer, name="x", patience=timedelta(days=1), tax_number="t1")
+    order = await bob.create(Order, customer_id=customer.id, number="n", total="1.10")
+    await bob.update(customer, name="y", tax_number="t2")
+    await ada.update(order, total="2.20")
+    await ada.delete((Order, order.id, 2))
+
+    def told(changes: Any) -> list[Any]:
+        return [(change.entity, change.record_id, change.action) for change in changes]
+
+    of_customer, of_order = ("Customer", customer.id), ("Order", order.id)
+    assert told(await acme.history(Order)) == [(*of_order, "delete"), (*of_order, "update"), (*of_order, "create")]
+    assert told(await acme.history(actor_id=bob.context.user_id)) == [(*of_customer, "update"), (*of_order, "create")]
+    by_request = await acme.history(request_id="first")
+    assert told(by_request) == [(*of_order, "delete"), (*of_order, "update"), (*of_customer, "create")]
+    assert by_request[1].diff == {"total": (Decimal("1.10"), Decimal("2.20"))}
+    assert by_request[2].diff["patience"] == (None, timedelta(days=1))
+    assert told(await acme.history(Customer, actor_id=str(ada.context.user_id), request_id="first")) == [
+        (*of_customer, "create")
+    ]
+    assert told(await acme.history((Order, order.id), request_id="second")) == [(*of_order, "create")]
+    assert "t2" not in str(await acme.history(request_id="second"))
+    assert "t2" in str(await acme.history(request_id="second", private=True))
+    pages, before = [], None
+    while page := await acme.history(Order, limit=2, before=before):
+        pages.append(told(page))
+        before = page[-1].position
+    assert [len(page) for page in pages] == [2, 1]
+
+
+async def test_another_organization_s_changes_are_in_no_list(database: Database, acme: Session, rival: Session) -> None:
+    shared = {"user_id": new_id(), "request_id": "shared"}
+    theirs = database.session(Context(rival.context.organization_id, **shared))  # type: ignore[arg-type]
+    await theirs.create(Customer, name="zebra")
+    assert await acme.history(Customer) == ()
+    assert await acme.history(actor_id=shared["user_id"]) == ()  # type: ignore[arg-type]
+    assert await acme.history(request_id="shared") == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ({"request_id": 5}, ("request_id",)),
+        ({"request_id": ""}, ("request_id",)),
+        ({"request_id": "x\x00"}, ("request_id",)),
+        ({"actor_id": "x"}, ("id",)),
+        ({}, ()),
+    ],
+)
+async def test_wrong_arguments_are_refused(acme: Session, arguments: Any, path: Any) -> None:
+    with pytest.raises(errors.ValidationError) as caught:
+        await acme.history(**arguments)
+    assert caught.value.issues[0].path == path
 
 
 async def log(admin: Connection, context: Context) -> list[Any]:

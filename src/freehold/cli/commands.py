@@ -12,6 +12,8 @@ from rich.markup import escape
 
 from freehold.app import Database
 from freehold.cli.loading import load_application
+from freehold.cli.log import log
+from freehold.cli.options import AdministratorUrl, Json, Target, Url
 from freehold.cli.output import console, failing, print_json
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address
@@ -23,8 +25,8 @@ commands = typer.Typer(
     help="The multi-tenant data layer for Python on PostgreSQL.", no_args_is_help=True, add_completion=False
 )
 
-Target = Annotated[str, typer.Argument(metavar="APPLICATION", help="Where the application is: package.module:name.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value, for programs.")]
+commands.add_typer(log, name="log")
+
 SEAL = "FREEHOLD_SEAL"
 PASSWORD = "FREEHOLD_APPLICATION_PASSWORD"  # noqa: S105  # the variable's name
 
@@ -58,13 +60,7 @@ def manifest(target: Target) -> None:
 @commands.command()
 def setup(
     target: Target,
-    url: Annotated[
-        str,
-        typer.Option(
-            help="URL of an administrator: superuser, or owner with CREATEROLE.",
-            envvar="FREEHOLD_ADMIN_URL",
-        ),
-    ],
+    url: AdministratorUrl,
     as_json: Json = False,
 ) -> None:
     """Create roles and schema in a database.
@@ -96,7 +92,7 @@ def _asked_password(as_json: bool) -> str:
 @commands.command()
 def check(
     target: Target,
-    url: Annotated[str, typer.Option(help="postgresql:// URL of the application role.", envvar="FREEHOLD_URL")],
+    url: Url,
     as_json: Json = False,
 ) -> None:
     """Check that the application can serve from a database: role, schema, server."""

@@ -29,13 +29,14 @@ def blocks(package: str, name: str, schemas: Schemas, roles: Roles) -> Mapping[s
     Args:
         package: where the file lies: `freehold.engine`.
         name: of the file.
-        schemas: for `{engine}` and `{setting}`.
+        schemas: for `{engine}`, `{tables}`, `{tables_name}` and `{setting}`.
         roles: for `{owner}` and `{application}`.
     """
     text = files(package).joinpath(name).read_text(encoding="utf-8")
     filled = text.format(
         engine=quoted(schemas.engine),
         tables=quoted(schemas.application),
+        tables_name=schemas.application,
         setting=schemas.engine,
         owner=quoted(roles.owner),
         application=quoted(roles.application),

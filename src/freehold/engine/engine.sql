@@ -75,6 +75,35 @@ create table if not exists {engine}.settings (
     value text not null
 );
 
+-- block: columns
+-- When each column came to be: reads of the past tell by it what did not exist then.
+create table if not exists {engine}.columns (
+    table_name text collate "C" not null,
+    column_name text collate "C" not null,
+    added_at timestamptz not null,
+    primary key (table_name, column_name)
+);
+
+-- Notes the columns that are new since the last time, and forgets those that are gone. Called wherever tables were changed.
+create or replace function {engine}.note_columns() returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+    with actual as (
+        select c.relname::text as table_name, a.attname::text as column_name
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
+        where n.nspname = '{tables_name}' and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
+    ), gone as (
+        delete from {engine}.columns k where not exists (
+            select from actual a where a.table_name = k.table_name and a.column_name = k.column_name)
+    )
+    insert into {engine}.columns select table_name, column_name, now() from actual on conflict do nothing
+$$;
+
+-- The columns that a moment did not know yet.
+create or replace function {engine}.absent_columns(moment timestamptz) returns table (table_name text, column_name text)
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select k.table_name, k.column_name from {engine}.columns k where k.added_at > moment order by 1, 2
+$$;
+
 -- block: log
 -- Every change of every record, in the transaction that made it. See docs/architecture.md, "One log".
 create sequence if not exists {engine}.log_position;
@@ -99,6 +128,8 @@ create table if not exists {engine}.log (
 ) partition by range (at);
 
 create index if not exists log_record_idx on {engine}.log (organization_id, entity, record_id, position);
+create index if not exists log_position_idx on {engine}.log (organization_id, position);
+create index if not exists log_request_idx on {engine}.log (organization_id, request_id, position);
 
 alter table {engine}.log enable row level security;
 alter table {engine}.log force row level security;
@@ -137,6 +168,25 @@ begin
 end $$;
 
 select {engine}.extend_log(3);
+
+-- Before this moment the log has been pruned, and what was then cannot be told any more; null where it has not been.
+create or replace function {engine}.log_begins() returns timestamptz
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select value::timestamptz from {engine}.settings where name = 'log_begins'
+$$;
+
+-- Enters a context that names a moment, for reads of what was then.
+create or replace function {engine}.enter_past(organization uuid, context text, out organization_id uuid, out moment timestamptz)
+language plpgsql volatile parallel unsafe as $$
+begin
+    organization_id := {engine}.enter(organization, context);
+    moment := ({engine}.context()->>'as_of')::timestamptz;
+    if moment is null or moment > now() then
+        raise exception '% is no moment in the past', coalesce(moment::text, 'nothing') using errcode = 'FH100';
+    elsif moment < {engine}.log_begins() then
+        raise exception 'the log was pruned: it tells what was from % on', {engine}.log_begins() using errcode = 'FH204';
+    end if;
+end $$;
 
 -- Statement triggers: one call however many rows. SECURITY DEFINER, because the application role may not write the log.
 -- All that runs as the owner names pg_temp last in its search_path: else a type that the caller made there would be used first.
@@ -234,5 +284,6 @@ revoke all on all functions in schema {engine} from public;
 grant usage on schema {engine} to {application};
 grant select on {engine}.log to {application};
 grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
-    {engine}.new_id(), {engine}.extend_log(integer), {engine}.read(uuid, text, text, jsonb, integer),
+    {engine}.new_id(), {engine}.extend_log(integer), {engine}.log_begins(), {engine}.enter_past(uuid, text),
+    {engine}.absent_columns(timestamptz), {engine}.read(uuid, text, text, jsonb, integer),
     {engine}.explain(uuid, text, text, jsonb) to {application};

@@ -14,10 +14,11 @@ from functools import lru_cache
 
 from freehold.engine.blocks import Roles
 from freehold.engine.search import search_objects
+from freehold.engine.tables import declared_default
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["entity_function", "entity_objects", "get_call"]
+__all__ = ["action_call", "entity_function", "entity_objects"]
 
 
 def entity_function(schemas: Schemas, entity: EntityDescription, action: str) -> str:
@@ -26,9 +27,16 @@ def entity_function(schemas: Schemas, entity: EntityDescription, action: str) ->
 
 
 @lru_cache(maxsize=4096)
-def get_call(entity: EntityDescription, schemas: Schemas) -> str:
-    """The statement that calls an entity's get: its public fields as columns, all null where there is no such record."""
-    return f"select * from {entity_function(schemas, entity, 'get')}($1, $2, $3)"
+def action_call(entity: EntityDescription, schemas: Schemas, action: str) -> str:
+    """The statement that calls an entity's function: its public fields as columns, after the outcome of a change.
+
+    The columns are named, so that this release's code goes on while the next release's functions, which may answer with
+    more of them, are there already.
+    """
+    taken = {"get": 3, "create": 3, "update": 5}.get(action, 4)
+    outcome = "" if action in ("get", "create") else "_outcome, "
+    parameters = ", ".join(f"${number}" for number in range(1, taken + 1))
+    return f"select {outcome}{_names(entity.public)} from {entity_function(schemas, entity, action)}({parameters})"
 
 
 def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
@@ -116,6 +124,7 @@ end $freehold$"""
 
 def _create(entity: EntityDescription, schemas: Schemas) -> str:
     actor = f"{schemas.own('actor_id')}()"
+    given = ", ".join(map(_given, entity.own))
     return f"""
 create function {entity_function(schemas, entity, "create")}(uuid, text, jsonb, {_answer(entity)})
 language plpgsql volatile parallel unsafe as $freehold$
@@ -124,10 +133,18 @@ declare _entered uuid := {schemas.own("enter")}($1, $2);
 begin
     insert into {schemas.table(entity.table)} as t
         (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.own)})
-    select $1, coalesce(r.id, {schemas.own("new_id")}()), 1, now(), {actor}, now(), {actor}, {_names(entity.own, "r.")}
+    select $1, coalesce(r.id, {schemas.own("new_id")}()), 1, now(), {actor}, now(), {actor}, {given}
     from jsonb_populate_record(null::{schemas.table(entity.table)}, $3) as r
     returning {_names(entity.public, "t.")} into {_names(entity.public)};
 end $freehold$"""
+
+
+def _given(field: FieldDescription) -> str:
+    """What a new row has: the payload's value, or the default where the release that made the payload did not know the field."""
+    column, default = quoted(field.name), declared_default(field)
+    return (
+        f"r.{column}" if default is None else f"case when $3 ? {literal(field.name)} then r.{column} else {default} end"
+    )
 
 
 def _patch(entity: EntityDescription) -> str:

@@ -1,9 +1,12 @@
 """The tables of the declarations, as SQLAlchemy Core metadata: what is created here, and what migrations compare with."""
 
 import enum
+import json
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import (
     CheckConstraint,
     Column,
@@ -24,7 +27,7 @@ from freehold.model.fields import Unique
 from freehold.model.registry import Registry
 from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["build_tables"]
+__all__ = ["build_tables", "declared_default"]
 
 # Text sorts by code point: the same on every server and in memory, no index breaks when a C library is upgraded, and a
 # prefix is a range.
@@ -80,25 +83,42 @@ def _column(field: FieldDescription, schemas: Schemas) -> Column[Any]:
         "created_by": f"{schemas.own('actor_id')}()",
         "updated_by": f"{schemas.own('actor_id')}()",
     }
-    default = defaults.get(field.name) if field.base else _declared_default(field)
+    default = defaults.get(field.name) if field.base else declared_default(field)
     return Column(
         field.name,
         _type(field),
         nullable=field.nullable,
-        server_default=None if default is None else text(default),
+        server_default=None if default is None else _as_text(default),
         comment=field.declaration.description,
     )
 
 
-def _declared_default(field: FieldDescription) -> str | None:
-    """The default for rows that raw SQL inserts, where it is a plain constant."""
-    value = field.declaration.default
-    value = value.value if isinstance(value, enum.Enum) else value
+def declared_default(field: FieldDescription) -> str | None:
+    """The default as SQL, where it is a constant: for rows that raw SQL or an older release of the application inserts."""
+    kind, declaration = field.kind, field.declaration
+    if declaration.default_factory in (list, dict):
+        return f"'{{}}'::{field.sql_type}"
+    value = declaration.default.value if isinstance(declaration.default, enum.Enum) else declaration.default
+    if value is None or declaration.required or declaration.default_factory is not None or kind.many:
+        return None
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if kind.name == "json":
+        return f"{literal(json.dumps(value))}::jsonb"
+    if isinstance(value, str | bool | int) and kind.name in ("text", "boolean", "integer"):
+        return literal(value)
     if isinstance(value, Decimal):
         return str(value)
-    if isinstance(value, str | bool | int) and field.kind.name in ("text", "boolean", "integer"):
-        return literal(value).replace(":", "\\:")
-    return None
+    if isinstance(value, timedelta):
+        return f"'{value.total_seconds():f} seconds'::interval"
+    if isinstance(value, bytes):
+        return f"decode('{value.hex()}', 'hex')"
+    shown = value.isoformat() if isinstance(value, date | time) else str(value)
+    return f"{literal(shown)}::{field.sql_type}" if kind.name in _CONSTANT else None
+
+
+_CONSTANT = {"float", "decimal", "date", "datetime", "time", "uuid"}
+"""Kinds whose constants PostgreSQL reads as Python writes them."""
 
 
 def _type(field: FieldDescription) -> TypeEngine[Any]:

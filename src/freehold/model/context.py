@@ -84,7 +84,12 @@ class Context:
     @cached_property
     def as_setting(self) -> str:
         """What the database is told besides the organization: JSON for the log's columns."""
+        return self.setting()
+
+    def setting(self, **more: str) -> str:
+        """The same with more: the moment that reads are about."""
         told = {
+            **more,
             "user_id": self.user_id,
             "role": self.role,
             "request_id": self.request_id,

@@ -121,10 +121,16 @@ class EntityDescription:
         return tuple(field for field in self.own if not field.declaration.immutable)
 
     @cached_property
-    def unique_keys(self) -> Mapping[str, tuple[str, ...]]:
-        """The fields of each unique key, by the name of its index."""
-        keys = {constraint_name(self.table, [f.name], "key"): (f.name,) for f in self.own if f.declaration.unique}
-        return keys | {self.key_name(key): key.fields for key in self.unique}
+    def unique_keys(self) -> Mapping[str, Unique]:
+        """The unique keys of single fields and the composite ones, by the names of their indexes."""
+        keys = {
+            constraint_name(self.table, [f.name], "key"): Unique(
+                f.name, ignore_case=[f.name] if f.declaration.ignore_case else ()
+            )
+            for f in self.own
+            if f.declaration.unique
+        }
+        return keys | {self.key_name(key): key for key in self.unique}
 
     @property
     def index_names(self) -> list[tuple[str, Any]]:

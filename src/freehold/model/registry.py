@@ -111,8 +111,8 @@ class Registry:
         """Constraints and unique indexes by their names in the database."""
         found: dict[str, Constraint] = {}
         for entity in self.entities.values():
-            for name, fields in entity.unique_keys.items():
-                found[name] = Constraint("unique", entity.name, fields)
+            for name, key in entity.unique_keys.items():
+                found[name] = Constraint("unique", entity.name, key.fields)
             for field in entity.references:
                 name = constraint_name(entity.table, [field.name], "fkey")
                 found[name] = Constraint("reference", entity.name, (field.name,), self._target(entity, field).name)

@@ -5,7 +5,7 @@ fields; with `select` it is a smaller frozen model.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -90,15 +90,26 @@ class Shape:
 
 
 class Shapes:
-    """Parses shapes and keeps the classes made for them (the 500 last used)."""
+    """Parses shapes and keeps the classes made for them (the 500 last used).
 
-    def __init__(self, registry: Registry) -> None:
+    Args:
+        registry: the entities.
+        absent: columns that reads do not bring, as (table, column): at the moment that they are about, there were none.
+    """
+
+    def __init__(self, registry: Registry, absent: Collection[tuple[str, str]] = ()) -> None:
         self._registry = registry
+        self._absent = absent
         self._adapters: OrderedDict[tuple[Any, ...], tuple[type[BaseModel], TypeAdapter[Any]]] = OrderedDict()
-        self._plain = {entity.name: Shape(entity, entity.public) for entity in registry.entities.values()}
+        self._plain = {entity.name: Shape(entity, self.fields(entity)) for entity in registry.entities.values()}
         self._whole = {
-            entity.name: Shape(entity, tuple(entity.fields.values())) for entity in registry.entities.values()
+            entity.name: Shape(entity, self.fields(entity, private=True)) for entity in registry.entities.values()
         }
+
+    def fields(self, entity: EntityDescription, *, private: bool = False) -> tuple[FieldDescription, ...]:
+        """The fields of an entity that reads bring."""
+        fields = tuple(entity.fields.values()) if private else entity.public
+        return tuple(field for field in fields if (entity.table, field.name) not in self._absent)
 
     def parse(
         self,
@@ -138,18 +149,28 @@ class Shapes:
 
     def _make_class(self, shape: Shape) -> type[BaseModel]:
         relations = {item.name: self._annotation(item) for item in shape.included}
+        present = self.fields(shape.entity, private=True)
         if shape.selected:
             fields: dict[str, Any] = {
-                field.name: (field.annotation | None if field.nullable else field.annotation, ...)
+                field.name: (
+                    field.annotation | None if field.nullable or field not in present else field.annotation,
+                    ...,
+                )
                 for field in shape.fields
             }
             fields |= {name: (annotation, ...) for name, annotation in relations.items()}
             return create_model(
                 f"{shape.entity.name}Selection", __base__=Selection, __module__=shape.entity.cls.__module__, **fields
             )
-        if not relations:
+        absent = {field.name: field.annotation | None for field in shape.entity.fields.values() if field not in present}
+        if not relations and not absent:
             return shape.entity.cls
-        namespace = {"__annotations__": relations, "__module__": shape.entity.cls.__module__, "__shape__": True}
+        namespace: dict[str, Any] = {
+            "__annotations__": {**absent, **relations},
+            "__module__": shape.entity.cls.__module__,
+            "__shape__": True,
+            **dict.fromkeys(absent),
+        }
         return cast("type[BaseModel]", EntityMeta(shape.entity.name, (shape.entity.cls,), namespace))
 
     def _annotation(self, item: Included) -> Any:
@@ -175,7 +196,7 @@ class _Parser:
         path: tuple[str | int, ...],
         depth: int,
     ) -> Shape:
-        fields = tuple(entity.fields.values()) if private else entity.public
+        fields = self.shapes.fields(entity, private=private)
         if select is not None:
             fields = self.fields(entity, select, (*path, "select"))
         included = tuple(

@@ -106,6 +106,11 @@ class Connection:
         self._driver = driver
         self._constraints = constraints or {}
 
+    @property
+    def closed(self) -> bool:
+        """Whether the server or the network has ended it."""
+        return bool(self._driver.is_closed())
+
     async def execute(self, script: str) -> None:
         """Runs a script of one or more statements without arguments."""
         try:
@@ -125,6 +130,20 @@ class Connection:
         """Commits what happens inside, or rolls it back."""
         async with self._driver.transaction():
             yield
+
+    @asynccontextmanager
+    async def rehearsal(self) -> AsyncIterator[None]:
+        """Undoes what happens inside, also where all went well."""
+        transaction = self._driver.transaction()
+        try:
+            await transaction.start()
+        except DRIVER_ERRORS as error:
+            raise translated(error, self._constraints) from error
+        try:
+            yield
+        finally:
+            if not self._driver.is_closed():
+                await transaction.rollback()
 
 
 @asynccontextmanager

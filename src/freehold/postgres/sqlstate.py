@@ -14,6 +14,7 @@ from freehold.errors import (
     DatabaseError,
     ForbiddenError,
     FreeholdError,
+    HistoryError,
     IsolationError,
     ReferenceError,
     TimeoutError,
@@ -91,6 +92,10 @@ def _from_sqlstate(
         )
     if state in ("25006", "25001"):
         return ForbiddenError("a hand-written query only reads", hint="use create, update and delete to write")
+    if state == "FH204":
+        return HistoryError(message, hint="ask for a later moment; 'freehold log prune' removed what was before")
+    if state == "FH100":
+        return ValidationError.single((), message, "not_in_the_past", subject="moment")
     if state == "FH301":
         return IsolationError(message, hint="open the session with a Context")
     return _from_class(state, message, error)

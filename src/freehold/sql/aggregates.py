@@ -42,7 +42,7 @@ def aggregate_statement(
     where = f"{visible(entity, 't', deleted=deleted)} and ({condition(filter_, 't', arguments, schemas)})"
     group = (
         f"select json_build_array(json_build_array({', '.join(keys)}), count(*), json_build_array({', '.join(values)})) as j "
-        f"from {schemas.table(entity.table)} as t where {where}{grouping}"
+        f"from {schemas.rows(entity)} as t where {where}{grouping}"
     )
     return Statement(
         in_context(schemas, f"select coalesce(json_agg(g.j), '[]') as rows from ({group}) as g"),

@@ -60,7 +60,7 @@ def _across(
     inner = arguments.alias()
     found = _across(tuple(rest), target, operator, value, inner, arguments, schemas)
     return (
-        f"exists (select 1 from {schemas.table(relation.target.table)} as {inner} where {visible(relation.target, inner)} "
+        f"exists (select 1 from {schemas.rows(relation.target)} as {inner} where {visible(relation.target, inner)} "
         f"and {joined(relation, alias, inner)} and {found})"
     )
 

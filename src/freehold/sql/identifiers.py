@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from freehold.errors import ConfigurationError
+from freehold.model.description import EntityDescription
 
 __all__ = ["Schemas", "literal", "quoted"]
 
@@ -49,6 +50,15 @@ class Schemas:
     def table(self, name: str) -> str:
         """A table of the application, with its schema."""
         return f"{quoted(self.application)}.{quoted(name)}"
+
+    def rows(self, entity: EntityDescription) -> str:
+        """What the rows of an entity are read from, for a FROM clause in which `e` is the entered context."""
+        return self.table(entity.table)
+
+    @property
+    def entry(self) -> str:
+        """Enters the context that $1 and $2 tell, as `e`."""
+        return f"{self.own('enter')}($1::uuid, $2::text) as e (organization_id)"
 
     def own(self, name: str) -> str:
         """A table or function of the engine, with its schema."""

@@ -46,7 +46,7 @@ def _columns(fields: tuple[FieldDescription, ...], alias: str) -> str:
 def _included(item: Included, outer: str, arguments: Arguments, schemas: Schemas) -> str:
     target, inner = item.relation.target, arguments.alias()
     where = (
-        f"from {schemas.table(target.table)} as {inner} where {visible(target, inner)} and {joined(item.relation, outer, inner)} "
+        f"from {schemas.rows(target)} as {inner} where {visible(target, inner)} and {joined(item.relation, outer, inner)} "
         f"and ({condition(item.condition, inner, arguments, schemas)})"
     )
     if item.count:
@@ -86,7 +86,7 @@ def _by_id_text(shape: Shape, schemas: Schemas, deleted: bool, *, single: bool, 
         else _plain_columns(shape.fields, "t")
     )
     where = f"{visible(shape.entity, 't', deleted=deleted)} and {found}"
-    return in_context(schemas, f"select {brought} from {schemas.table(shape.entity.table)} as t where {where}")
+    return in_context(schemas, f"select {brought} from {schemas.rows(shape.entity)} as t where {where}")
 
 
 @lru_cache(maxsize=4096)
@@ -205,7 +205,7 @@ def _ways(sorts: Sequence[Sort], backward: bool) -> list[Sort]:
 
 def _matching(entity: EntityDescription, filter_: Filter, arguments: Arguments, schemas: Schemas, deleted: bool) -> str:
     return (
-        f"from {schemas.table(entity.table)} as t where {visible(entity, 't', deleted=deleted)} "
+        f"from {schemas.rows(entity)} as t where {visible(entity, 't', deleted=deleted)} "
         f"and ({condition(filter_, 't', arguments, schemas)})"
     )
 

@@ -54,5 +54,4 @@ def in_context(schemas: Schemas, body: str) -> str:
     the policy's condition, so that indexes are used. `offset 0` keeps the planner from pulling the body up, where the
     policy's subselect would run before `enter` and see no organization; a test reads the plans of all statements.
     """
-    entered = f"{schemas.own('enter')}($1::uuid, $2::text) as e (organization_id)"
-    return f"select p.* from {entered} cross join lateral ({body} offset 0) as p"
+    return f"select p.* from {schemas.entry} cross join lateral ({body} offset 0) as p"

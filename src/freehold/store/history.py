@@ -1,4 +1,4 @@
-"""The changes of a record, from the log."""
+"""Changes from the log: of a record, of an entity, of an actor or of a request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,13 @@ from pydantic_core import from_json
 from freehold.errors import ValidationError
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
+from freehold.model.issues import shown
 from freehold.model.pages import parse_limit
-from freehold.model.shapes import Shape
 from freehold.model.values import from_json_shape
-from freehold.sql.reads import row_json
-from freehold.sql.statements import Arguments, Statement, in_context
+from freehold.sql.changes import Wanted, changes_statement
 from freehold.store.messages import Messenger, checked_id
 
-__all__ = ["Change", "history"]
+__all__ = ["Change", "history", "named_record"]
 
 UNTOLD = {"id", "organization_id", "version", "created_at", "created_by", "updated_at", "updated_by"}
 """Fields that tell nothing of a change that the change does not tell itself; the diff leaves them out."""
@@ -31,6 +30,8 @@ class Change:
 
     Args:
         position: its place in the log.
+        entity: the name of the record's entity.
+        record_id: the record's id.
         action: create, update, delete, restore or purge.
         version: the record's version after it (before it, where the record is gone).
         at: when its transaction began.
@@ -41,6 +42,8 @@ class Change:
     """
 
     position: int
+    entity: str
+    record_id: UUID
     action: str
     version: int
     at: datetime
@@ -52,57 +55,69 @@ class Change:
 
 
 async def history(
-    messenger: Messenger, target: Any, *, limit: int, before: int | None, private: bool
+    messenger: Messenger,
+    target: Any,
+    *,
+    actor_id: Any,
+    request_id: Any,
+    limit: int,
+    before: int | None,
+    private: bool,
 ) -> tuple[Change, ...]:
-    """A record's changes, newest first.
+    """Changes, newest first. See `Session.history`.
 
     Args:
         messenger: of the session.
-        target: a record, or (entity, id).
+        target: a record, (entity, id), an entity, or None for all.
+        actor_id, request_id: only changes of this actor, or of this request.
         limit: changes at most, 1 to 1,000.
         before: only changes at earlier positions: the last one's position continues the list.
         private: whether the diff tells private fields.
     """
     store = messenger.store
-    entity, id = _named(messenger, target)
     if before is not None and (isinstance(before, bool) or not isinstance(before, int) or not 0 <= before < 2**63):
-        raise ValidationError.single(("before",), "must be the position of a change", "position", subject="history")
-    shape = store.shapes.parse(entity, private=private)
-    row = await messenger.read(_statement(messenger, shape, id, parse_limit(limit), before))
-    return tuple(_change(entity, item) for item in from_json(row["rows"]))
+        raise _error("before", "must be the position of a change", "position")
+    if request_id is not None and (
+        not isinstance(request_id, str) or not 1 <= len(request_id) <= 200 or "\x00" in request_id
+    ):
+        raise _error("request_id", f"must be a request's id, not {shown(request_id)}", "string_type")
+    record_id, entities = None, list(store.registry.entities.values())
+    if isinstance(target, type):
+        entities = [store.registry[target]]
+    elif target is not None:
+        entity, record_id = named_record(messenger, target)
+        entities = [entity]
+    elif actor_id is None and request_id is None:
+        raise ValidationError.single(
+            (), "needs a record, an entity, actor_id= or request_id=", "missing", subject="history"
+        )
+    wanted = Wanted(
+        shapes=[store.shapes.parse(entity, private=private) for entity in entities],
+        record_id=record_id,
+        actor_id=None if actor_id is None else checked_id(actor_id, "actor_id"),
+        request_id=request_id,
+        before=before,
+        limit=parse_limit(limit),
+    )
+    row = await messenger.read(changes_statement(wanted, store.schemas))
+    return tuple(_change(store.registry.entities[item["entity"]], item) for item in from_json(row["rows"]))
 
 
-def _named(messenger: Messenger, target: Any) -> tuple[EntityDescription, UUID]:
+def named_record(messenger: Messenger, target: Any) -> tuple[EntityDescription, UUID]:
+    """The entity and id of a record, or of a tuple that names one."""
     registry = messenger.store.registry
     if isinstance(target, Entity):
         return registry[type(target).__entity__.cls], target.id
     if isinstance(target, tuple) and len(target) in (2, 3) and isinstance(target[0], type):
         entity = registry[target[0]]
         return entity, checked_id(target[1], entity.name)
-    raise ValidationError.single((), "must be a record, or a tuple (Entity, id)", "target_type", subject="history")
-
-
-def _statement(messenger: Messenger, shape: Shape, id: UUID, limit: int, before: int | None) -> Statement:
-    schemas, arguments = messenger.store.schemas, Arguments()
-    entity = shape.entity
-    table = schemas.table(entity.table)
-
-    def values(column: str, alias: str) -> str:
-        # Through the row type, so that a value has the same JSON shape as in every other answer.
-        row = row_json(shape, alias, arguments, schemas)
-        return (
-            f"(select {row} from jsonb_populate_record(null::{table}, {column}) as {alias} where {column} is not null)"
-        )
-
-    earlier = f" and l.position < {arguments.add(before, 'bigint')}" if before is not None else ""
-    changes = (
-        f"select l.position, l.action, l.version, l.at, l.actor_id, l.request_id, l.client_ip, l.user_agent, "
-        f"{values('l.old', 'o')} as old, {values('l.new', 'n')} as new from {schemas.own('log')} as l "
-        f"where l.organization_id = e.organization_id and l.entity = {arguments.add(entity.name, 'text')} "
-        f"and l.record_id = {arguments.add(id, 'uuid')} and l.kind = 'change'{earlier} order by l.position desc limit {limit}"
+    raise ValidationError.single(
+        (), "must be a record, a tuple (Entity, id) or an entity", "target_type", subject="history"
     )
-    body = f"select coalesce(json_agg(row_to_json(c)), '[]') as rows from ({changes}) as c"
-    return Statement(in_context(schemas, body), tuple(arguments.values))
+
+
+def _error(field: str, message: str, code: str) -> ValidationError:
+    return ValidationError.single((field,), message, code, subject="history")
 
 
 def _change(entity: EntityDescription, row: Mapping[str, Any]) -> Change:
@@ -114,6 +129,8 @@ def _change(entity: EntityDescription, row: Mapping[str, Any]) -> Change:
     }
     return Change(
         position=row["position"],
+        entity=entity.name,
+        record_id=UUID(row["record_id"]),
         action=row["action"],
         version=row["version"],
         at=datetime.fromisoformat(row["at"]),

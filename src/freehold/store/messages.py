@@ -1,6 +1,7 @@
 """One context's messages to the database, and checks that all calls share."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +23,12 @@ class Messenger:
         store: what the database's sessions share.
         context: who asks.
         timeout: seconds a message may take; None is the pool's bound.
+        moment: reads are about what was then; None is now.
     """
 
-    def __init__(self, store: Store, context: Context, timeout: float | None) -> None:
+    def __init__(
+        self, store: Store, context: Context, timeout: float | None, *, moment: datetime | None = None
+    ) -> None:
         if not isinstance(context, Context):
             raise IsolationError(
                 f"a session needs a Context, not {type(context).__name__}",
@@ -38,8 +42,9 @@ class Messenger:
         self.store = store
         self.context = context
         self.open = True
-        self._timeout = timeout
-        self._prefix = (context.organization_id, store.seal.apply(context))
+        self.timeout = timeout
+        setting = None if moment is None else context.setting(as_of=moment.isoformat())
+        self._prefix = (context.organization_id, store.seal.apply(context, setting))
 
     async def read(self, statement: Statement) -> Row:
         """The one row of a statement that was built for this context."""
@@ -49,12 +54,12 @@ class Messenger:
         """The rows of a statement that was built for this context, each with its columns in order and by name."""
         self._check_open()
         arguments = (*self._prefix, *statement.arguments)
-        return await self.store.pool.fetch(statement.text, arguments, timeout=self._timeout)
+        return await self.store.pool.fetch(statement.text, arguments, timeout=self.timeout)
 
     async def call(self, text: str, arguments: Sequence[Any] = ()) -> Row:
         """The one row of a statement whose first parameters are the organization and the context."""
         self._check_open()
-        row = await self.store.pool.fetch_row(text, (*self._prefix, *arguments), timeout=self._timeout)
+        row = await self.store.pool.fetch_row(text, (*self._prefix, *arguments), timeout=self.timeout)
         return {} if row is None else row
 
     def _check_open(self) -> None:

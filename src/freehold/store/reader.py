@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
-from freehold.engine.functions import get_call
+from freehold.engine.functions import action_call
 from freehold.errors import FreeholdError, NotFoundError, ValidationError
 from freehold.model.entity import Entity
 from freehold.model.filters import Filter, parse_filter
@@ -22,6 +22,7 @@ from freehold.model.pages import OrderBy, Page, Sort, binding, parse_limit, pars
 from freehold.model.shapes import Shape
 from freehold.model.values import to_json_shape
 from freehold.postgres.connections import Row
+from freehold.sql.past import Past
 from freehold.sql.reads import (
     count_statement,
     exists_statement,
@@ -156,9 +157,11 @@ class Reader:
     async def get_many(self, cls: type[EntityT], ids: Sequence[UUID], *, private: bool, deleted: bool) -> list[EntityT]:
         """Records by id, in no order."""
         shape = self._store.shapes.parse(self._store.registry[cls], private=private)
-        if len(ids) == 1 and not private and not deleted:
+        if len(ids) == 1 and not private and not deleted and not isinstance(self._store.schemas, Past):
             # No such record is a row of nulls.
-            rows = await self._messenger.rows(Statement(get_call(shape.entity, self._store.schemas), (ids[0],)))
+            rows = await self._messenger.rows(
+                Statement(action_call(shape.entity, self._store.schemas, "get"), (ids[0],))
+            )
             rows = [row for row in rows if row[0] is not None]
         else:
             rows = await self._messenger.rows(get_rows_statement(shape, ids, self._store.schemas, deleted=deleted))

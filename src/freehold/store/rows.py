@@ -38,6 +38,8 @@ class RowReader:
         self._absent = {
             name: info.default for name, info in cls.model_fields.items() if name not in shape.entity.fields
         }
+        # What the table had not yet at the moment that is read about is null.
+        self._absent |= {field.name: None for field in shape.entity.public if field not in shape.fields}
         self._hook = cls.__pydantic_post_init__ is not None
         self._given = set(self._names)
 

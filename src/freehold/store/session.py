@@ -4,21 +4,23 @@ The class is the list of everything that can be done with records, and so longer
 modules that do it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 from uuid import UUID
 
 from pydantic import BaseModel
 
-from freehold.errors import NotFoundError, ValidationError
 from freehold.model.context import Context
 from freehold.model.entity import Entity, Input
-from freehold.model.pages import IncludeLike, OrderBy, Page
 from freehold.store.history import Change, history
-from freehold.store.messages import Messenger, checked_id
-from freehold.store.queries import Group, aggregate, explain, query
-from freehold.store.reader import MAXIMUM_IDS, Reader
+from freehold.store.messages import Messenger
+from freehold.store.past import PastSession, look_back
+from freehold.store.queries import explain, query
+from freehold.store.reads import Reads
+from freehold.store.revert import revert
 from freehold.store.store import Store
 from freehold.store.writer import Target, Writer
 
@@ -27,10 +29,8 @@ __all__ = ["Session"]
 EntityT = TypeVar("EntityT", bound=Entity)
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-IncludeMap = Mapping[str, IncludeLike] | Sequence[str] | None
 
-
-class Session:
+class Session(Reads):
     """Reads and writes of one organization, on behalf of one actor. Every call is one message to the database.
 
     Get one from `Database.session`; it holds no connection between calls and may be used by concurrent tasks.
@@ -42,8 +42,7 @@ class Session:
     """
 
     def __init__(self, store: Store, context: Context, *, timeout: float | None = None) -> None:
-        self._messenger = Messenger(store, context, timeout)
-        self._reader = Reader(self._messenger)
+        super().__init__(Messenger(store, context, timeout))
         self._writer = Writer(self._messenger)
 
     async def __aenter__(self) -> "Session":
@@ -53,241 +52,6 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._messenger.open = False
-
-    @property
-    def context(self) -> Context:
-        """Who asks."""
-        return self._messenger.context
-
-    @overload
-    async def get(
-        self,
-        entity: type[EntityT],
-        id: UUID | str,
-        *,
-        private: bool = False,
-        deleted: bool = False,
-        as_json: Literal[False] = False,
-    ) -> EntityT: ...
-    @overload
-    async def get(
-        self,
-        entity: type[Entity],
-        id: UUID | str,
-        *,
-        private: bool = False,
-        deleted: bool = False,
-        as_json: Literal[True],
-    ) -> bytes: ...
-    async def get(
-        self,
-        entity: type[EntityT],
-        id: UUID | str,
-        *,
-        private: bool = False,
-        deleted: bool = False,
-        as_json: bool = False,
-    ) -> EntityT | bytes:
-        """One record. Concurrent gets of one tick of the event loop become one message.
-
-        Args:
-            entity: its class.
-            id: its id.
-            private: whether private fields come along.
-            deleted: whether a deleted record is found too.
-            as_json: the JSON bytes as PostgreSQL wrote them.
-
-        Raises:
-            NotFoundError: there is none in this organization.
-        """
-        if not as_json:
-            return await self._reader.get(entity, id, private=private, deleted=deleted)
-        store = self._messenger.store
-        description = store.registry[entity]
-        wanted = checked_id(id, description.name)
-        rows = await self._reader.get_json(store.shapes.parse(description, private=private), [wanted], deleted=deleted)
-        if rows is None:
-            raise NotFoundError(description.name, wanted)
-        return rows[1:-1]  # the array's one element
-
-    async def get_many(
-        self, entity: type[EntityT], ids: Sequence[UUID | str], *, private: bool = False, deleted: bool = False
-    ) -> list[EntityT]:
-        """Records by id, in the order of the ids; those that are not there are left out.
-
-        Args:
-            entity: their class.
-            ids: at most 1,000.
-            private, deleted: as in `get`.
-        """
-        name = self._messenger.store.registry[entity].name
-        if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Collection):
-            raise ValidationError.single(
-                ("ids",), f"must be a list of ids, not {type(ids).__name__}", "list_type", subject="get_many"
-            )
-        if len(ids) > MAXIMUM_IDS:
-            raise ValidationError.single(
-                ("ids",), f"has more than {MAXIMUM_IDS} ids; split the call", "too_long", subject="get_many"
-            )
-        wanted = list(dict.fromkeys(checked_id(id, name) for id in ids))
-        if not wanted:
-            return []
-        found = {
-            record.id: record
-            for record in await self._reader.get_many(entity, wanted, private=private, deleted=deleted)
-        }
-        return [found[id] for id in wanted if id in found]
-
-    async def find(
-        self,
-        entity: type[EntityT],
-        where: Mapping[str, Any],
-        *,
-        include: IncludeMap = None,
-        private: bool = False,
-        deleted: bool = False,
-    ) -> EntityT | None:
-        """The one record that matches, or None.
-
-        Raises:
-            ValidationError: the filter is wrong, or matches more than one record.
-        """
-        page = await self.list(entity, where=where, limit=2, include=include, private=private, deleted=deleted)
-        if len(page) > 1:
-            raise ValidationError.single(
-                (), "matches more than one record; narrow it, or use list", "not_unique", subject="where"
-            )
-        return page[0] if page.records else None
-
-    async def exists(
-        self, entity: type[Entity], where: Mapping[str, Any] | None = None, *, deleted: bool = False
-    ) -> bool:
-        """Whether a record matches."""
-        return await self._reader.exists(entity, where, deleted=deleted)
-
-    async def count(
-        self, entity: type[Entity], where: Mapping[str, Any] | None = None, *, deleted: bool = False
-    ) -> int:
-        """How many records match."""
-        return await self._reader.count(entity, where, deleted=deleted)
-
-    @overload
-    async def list(
-        self,
-        entity: type[EntityT],
-        *,
-        where: Mapping[str, Any] | None = None,
-        order_by: OrderBy = None,
-        limit: int = 50,
-        after: str | None = None,
-        before: str | None = None,
-        include: IncludeMap = None,
-        select: None = None,
-        with_total: bool = False,
-        deleted: bool = False,
-        private: bool = False,
-        as_json: bool = False,
-    ) -> Page[EntityT]: ...
-    @overload
-    async def list(
-        self,
-        entity: type[Entity],
-        *,
-        where: Mapping[str, Any] | None = None,
-        order_by: OrderBy = None,
-        limit: int = 50,
-        after: str | None = None,
-        before: str | None = None,
-        include: IncludeMap = None,
-        select: Sequence[str],
-        with_total: bool = False,
-        deleted: bool = False,
-        private: bool = False,
-        as_json: bool = False,
-    ) -> Page[Any]: ...
-    async def list(
-        self,
-        entity: type[Entity],
-        *,
-        where: Mapping[str, Any] | None = None,
-        order_by: OrderBy = None,
-        limit: int = 50,
-        after: str | None = None,
-        before: str | None = None,
-        include: IncludeMap = None,
-        select: Sequence[str] | None = None,
-        with_total: bool = False,
-        deleted: bool = False,
-        private: bool = False,
-        as_json: bool = False,
-    ) -> Page[Any]:
-        """One page of the records that match, whatever it includes in one statement.
-
-            page = await session.list(Order, where={"customer.status": "active"}, order_by="-total",
-                                      include={"customer": True, "lines": "count"})
-            more = await session.list(Order, ..., after=page.next)
-
-        Args:
-            entity: their class.
-            where: a filter; see `freehold.model.filters`.
-            order_by: field names, `-` before one for descending, or `Order`s; ties are broken by id.
-            limit: records at most, 1 to 1,000.
-            after: the `next` cursor of the page before this one.
-            before: the `previous` cursor of the page after this one.
-            include: relations by name, each True, "count" or an `Include`.
-            select: only these fields (and the id); the rows are then no entities.
-            with_total: also count all that match.
-            deleted: whether deleted records are in.
-            private: whether private fields come along.
-            as_json: `page.json` holds the bytes as PostgreSQL wrote them, and `page.records` stays empty.
-
-        Raises:
-            ValidationError: something in the arguments is wrong; each issue with its path.
-            CursorError: the cursor was edited or belongs to another list.
-        """
-        return await self._reader.list(
-            entity,
-            where=where,
-            order_by=order_by,
-            limit=limit,
-            after=after,
-            before=before,
-            include=include,
-            select=select,
-            with_total=with_total,
-            deleted=deleted,
-            private=private,
-            as_json=as_json,
-        )
-
-    async def aggregate(
-        self,
-        entity: type[Entity],
-        *,
-        group_by: Sequence[str] = (),
-        sum: Sequence[str] = (),
-        avg: Sequence[str] = (),
-        min: Sequence[str] = (),
-        max: Sequence[str] = (),
-        where: Mapping[str, Any] | None = None,
-        limit: int = 1_000,
-        deleted: bool = False,
-    ) -> tuple[Group, ...]:
-        """Counts, sums, averages, least and greatest values of the records that match, by group.
-
-        Args:
-            entity: their class.
-            group_by: the fields of a group's key; without any, all are one group.
-            sum, avg: number fields.
-            min, max: ordered fields.
-            where: a filter.
-            limit: groups at most, 1 to 1,000; more are an error, not a cut.
-            deleted: whether deleted records are in.
-        """
-        measures = {"sum": sum, "avg": avg, "min": min, "max": max}
-        return await aggregate(
-            self._messenger, entity, group_by=group_by, measures=measures, where=where, limit=limit, deleted=deleted
-        )
 
     @overload
     async def sql(
@@ -369,20 +133,82 @@ class Session:
         """Removes a record for good, deleted before or not. Its history stays. Errors as in `delete`."""
         return await self._writer.change("purge", record)  # type: ignore[return-value]  # of the target's class
 
+    @asynccontextmanager
+    async def as_of(self, moment: datetime) -> AsyncIterator[PastSession]:
+        """What this session would have read at a moment: records, lists, filters, includes and aggregates as they were.
+
+            async with session.as_of(yesterday) as past:
+                before = await past.get(Customer, id)
+
+        A change counts from the moment at which its transaction began. A field that was not declared yet is None, and not in
+        the record's `model_fields_set`.
+
+        Args:
+            moment: with a time zone.
+
+        Raises:
+            HistoryError: the log has been pruned since.
+            ValidationError: the moment has no time zone, or is in the future.
+        """
+        messenger = await look_back(self._messenger, moment)
+        try:
+            yield PastSession(messenger, moment)
+        finally:
+            messenger.open = False
+
     async def history(
         self,
-        record: Entity | tuple[type[Entity], UUID],
+        target: Entity | tuple[type[Entity], UUID] | type[Entity] | None = None,
         *,
+        actor_id: UUID | str | None = None,
+        request_id: str | None = None,
         limit: int = 50,
         before: int | None = None,
         private: bool = False,
     ) -> tuple[Change, ...]:
-        """A record's changes, newest first, also when it is gone.
+        """Changes, newest first: of a record (also when it is gone), an entity, an actor or a request, or of any of these together.
+
+            await session.history(customer)
+            await session.history(Order, actor_id=ada.id)
+            await session.history(request_id=request_id)
 
         Args:
-            record: the record, or (entity, id).
+            target: the record, (entity, id), or the entity; None for all entities.
+            actor_id: only changes made on behalf of this user.
+            request_id: only changes that this request made.
             limit: changes at most, 1 to 1,000.
             before: only changes before this position: the last change's position continues the list.
             private: whether the diffs tell private fields.
+
+        Raises:
+            ValidationError: nothing says whose changes, or an argument is wrong.
         """
-        return await history(self._messenger, record, limit=limit, before=before, private=private)
+        return await history(
+            self._messenger,
+            target,
+            actor_id=actor_id,
+            request_id=request_id,
+            limit=limit,
+            before=before,
+            private=private,
+        )
+
+    async def revert(self, record: Target[EntityT], to_version: int) -> EntityT:
+        """Gives a record the values that it had in an earlier version; they become a new version.
+
+        Immutable fields, and fields that were not declared then, stay as they are.
+
+        Args:
+            record: as it was read; or the entity, id and version that are expected.
+            to_version: the version to go back to.
+
+        Returns:
+            The record as it is now.
+
+        Raises:
+            HistoryError: the log does not have that version.
+            ValidationError: the old values clash with what is there now: a reference to a record that is gone, a unique value
+                that another record has, a value that the declaration does not allow any more. All clashes at once.
+            ConcurrencyError, NotFoundError: as in `update`.
+        """
+        return await revert(self._messenger, self._writer, record, to_version)  # type: ignore[return-value]  # of the target's class

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pydantic
 
-from freehold.engine.functions import entity_function
+from freehold.engine.functions import action_call
 from freehold.errors import ConcurrencyError, NotFoundError, ValidationError
 from freehold.model.context import new_id
 from freehold.model.description import EntityDescription
@@ -38,24 +38,24 @@ class Writer:
         payload = to_payload(
             {"id": new_id(), **{name: getattr(checked, name) for name in type(checked).model_fields}}, entity.name
         )
-        function = entity_function(self._store.schemas, entity, "create")
-        (row,) = await self._messenger.rows(Statement(f"select * from {function}($1, $2, $3)", (payload,)))
+        call = action_call(entity, self._store.schemas, "create")
+        (row,) = await self._messenger.rows(Statement(call, (payload,)))
         return self._record(entity, row)  # type: ignore[return-value]  # of the class that was asked for
 
     async def update(self, target: Any, input: Input | None, changes: Mapping[str, Any]) -> Entity:
         """Changes one record of an expected version."""
-        entity, id, version = self._named(target)
+        entity, id, version = self.named(target)
         checked = _checked(entity, "Patch", input, changes)
         given = {name: getattr(checked, name) for name in checked.model_fields_set}
         if not given:
             raise ValidationError.single(
                 (), "names no change; give at least one field", "no_change", subject=f"{entity.name} update"
             )
-        return await self._change(entity, "update", id, version, ", $5", [to_payload(given, entity.name)])
+        return await self._change(entity, "update", id, version, to_payload(given, entity.name))
 
     async def change(self, action: str, target: Any) -> Entity:
         """Deletes, restores or purges one record of an expected version."""
-        entity, id, version = self._named(target)
+        entity, id, version = self.named(target)
         if action in ("restore", "purge") and not entity.soft_delete:
             raise ValidationError.single(
                 (),
@@ -65,17 +65,8 @@ class Writer:
             )
         return await self._change(entity, action, id, version)
 
-    async def _change(
-        self,
-        entity: EntityDescription,
-        action: str,
-        id: UUID,
-        version: int,
-        more: str = "",
-        arguments: list[Any] | None = None,
-    ) -> Entity:
-        function = entity_function(self._store.schemas, entity, action)
-        statement = Statement(f"select * from {function}($1, $2, $3, $4{more})", (id, version, *(arguments or [])))
+    async def _change(self, entity: EntityDescription, action: str, id: UUID, version: int, *arguments: Any) -> Entity:
+        statement = Statement(action_call(entity, self._store.schemas, action), (id, version, *arguments))
         (row,) = await self._messenger.rows(statement)
         outcome = row[0]
         if outcome == "done":
@@ -87,7 +78,8 @@ class Writer:
             raise ValidationError.single((), f"{entity.name} {id} is not deleted", "not_deleted", subject="restore")
         raise NotFoundError(entity.name, id, hint="it is deleted; restore it first" if outcome == "state" else None)
 
-    def _named(self, target: Any) -> tuple[EntityDescription, UUID, int]:
+    def named(self, target: Any) -> tuple[EntityDescription, UUID, int]:
+        """The entity, id and version that a target names."""
         if isinstance(target, Entity):
             entity = self._store.registry[type(target).__entity__.cls]
             return entity, target.id, target.version

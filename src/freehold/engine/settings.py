@@ -1,0 +1,42 @@
+"""What the application role's connections start with."""
+
+from collections.abc import Mapping
+
+from freehold.engine.blocks import Roles
+from freehold.postgres.connections import Connection
+from freehold.sql.identifiers import Schemas, literal, quoted
+
+__all__ = ["configure_role", "role_settings"]
+
+_SETTINGS = {
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "60s",
+    "lock_timeout": "10s",
+    "client_connection_check_interval": "2s",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+}
+
+
+def role_settings(schemas: Schemas) -> Mapping[str, str]:
+    """What answers depend on is set on the role in its database, so that it holds behind a transaction pooler too."""
+    # Hand-written queries name tables without a schema; temporary tables, which anybody can make, come last.
+    return {**_SETTINGS, "search_path": f"{quoted(schemas.application)}, pg_temp"}
+
+
+async def configure_role(connection: Connection, schemas: Schemas, roles: Roles) -> None:
+    """Sets what is not set so already."""
+    rows = await connection.fetch(
+        "select coalesce(s.setconfig, '{}') as settings, quote_ident(d.datname) as name from pg_database d left join pg_db_role_setting s "
+        "on s.setdatabase = d.oid and s.setrole = (select oid from pg_roles where rolname = $1) where d.datname = current_database()",
+        roles.application,
+    )
+    actual = dict(str(setting).split("=", 1) for setting in rows[0]["settings"])
+    for name, value in role_settings(schemas).items():
+        # PostgreSQL keeps the quotes of a list's names only where they are needed.
+        if actual.get(name, "").replace('"', "") != value.replace('"', ""):
+            shown = value if name == "search_path" else literal(value)
+            await connection.execute(
+                f"alter role {quoted(roles.application)} in database {rows[0]['name']} set {name} = {shown}"
+            )

@@ -1,0 +1,132 @@
+"""The statements that read the log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from freehold.model.description import EntityDescription
+from freehold.model.fields import Unique
+from freehold.model.shapes import Shape
+from freehold.sql.identifiers import Schemas, literal, quoted
+from freehold.sql.reads import row_json
+from freehold.sql.statements import Arguments, Statement, in_context
+
+__all__ = ["Wanted", "changes_statement", "clashes_statement", "version_statement"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which changes.
+
+    Args:
+        shapes: what of each entity's rows is told.
+        record_id, actor_id, request_id: only of these, where given.
+        before: only at earlier positions.
+        limit: changes at most.
+    """
+
+    shapes: Sequence[Shape]
+    record_id: UUID | None
+    actor_id: UUID | None
+    request_id: str | None
+    before: int | None
+    limit: int
+
+
+def changes_statement(wanted: Wanted, schemas: Schemas) -> Statement:
+    """Changes, newest first, as one JSON array in column `rows`."""
+    arguments = Arguments()
+    names = arguments.add([shape.entity.name for shape in wanted.shapes], "text[]")
+    conditions = [
+        f"l.entity = any ({names})" if len(wanted.shapes) > 1 else f"l.entity = ({names})[1]",
+        "l.kind = 'change'",
+    ]
+    if wanted.record_id is not None:
+        conditions.append(f"l.record_id = {arguments.add(wanted.record_id, 'uuid')}")
+    if wanted.actor_id is not None:
+        conditions.append(f"l.actor_id = {arguments.add(wanted.actor_id, 'uuid')}")
+    if wanted.request_id is not None:
+        conditions.append(f"l.request_id = {arguments.add(wanted.request_id, 'text')}")
+    if wanted.before is not None:
+        conditions.append(f"l.position < {arguments.add(wanted.before, 'bigint')}")
+    found = (
+        f"select l.* from {schemas.own('log')} as l where l.organization_id = e.organization_id and {' and '.join(conditions)} "
+        f"order by l.position desc limit {wanted.limit}"
+    )
+    changes = (
+        "select l.position, l.entity, l.record_id, l.action, l.version, l.at, l.actor_id, l.request_id, l.client_ip, l.user_agent, "
+        f"{_rows(wanted.shapes, 'old', arguments, schemas)} as old, {_rows(wanted.shapes, 'new', arguments, schemas)} as new "
+        f"from ({found}) as l order by l.position desc"
+    )
+    body = f"select coalesce(json_agg(row_to_json(c)), '[]') as rows from ({changes}) as c"
+    return Statement(in_context(schemas, body), tuple(arguments.values))
+
+
+def _rows(shapes: Sequence[Shape], column: str, arguments: Arguments, schemas: Schemas) -> str:
+    """A logged row, whatever its entity."""
+    if len(shapes) == 1:
+        return _row(shapes[0], column, arguments, schemas)
+    cases = (f"when {literal(shape.entity.name)} then {_row(shape, column, arguments, schemas)}" for shape in shapes)
+    return f"case l.entity {' '.join(cases)} end"
+
+
+def _row(shape: Shape, column: str, arguments: Arguments, schemas: Schemas) -> str:
+    # Through the row type, so that a value has the same JSON shape as in every other answer.
+    row = row_json(shape, "r", arguments, schemas)
+    table = schemas.table(shape.entity.table)
+    return f"(select {row} from jsonb_populate_record(null::{table}, l.{column}) as r where l.{column} is not null)"
+
+
+def version_statement(shape: Shape, id: UUID, version: int, schemas: Schemas) -> Statement:
+    """A record as it was in a version, from the log: column `row`, and the names of the columns it had then in `had`."""
+    arguments = Arguments()
+    row = _row(shape, "new", arguments, schemas)
+    body = (
+        f"select {row} as row, array(select jsonb_object_keys(l.new)) as had from {schemas.own('log')} as l "
+        f"where l.organization_id = e.organization_id and l.entity = {arguments.add(shape.entity.name, 'text')} "
+        f"and l.record_id = {arguments.add(id, 'uuid')} and l.version = {arguments.add(version, 'integer')} "
+        "and l.kind = 'change' and l.new is not null order by l.position desc limit 1"
+    )
+    return Statement(in_context(schemas, body), tuple(arguments.values))
+
+
+def clashes_statement(
+    entity: EntityDescription, targets: Sequence[tuple[str, str]], id: UUID, payload: str, schemas: Schemas
+) -> Statement:
+    """What stands in the way of giving a record these values: a column for each reference and unique key, true where it does.
+
+    Args:
+        entity: of the record.
+        targets: its references: (field, table).
+        id: of the record.
+        payload: the values as JSON.
+        schemas: the names of the schemas.
+    """
+    arguments = Arguments()
+    values = arguments.add(payload, "text")
+    columns = [
+        f"m.{quoted(field)} is not null and not exists (select from {schemas.table(table)} as o "
+        f"where o.organization_id = t.organization_id and o.id = m.{quoted(field)}) as {quoted(field)}"
+        for field, table in targets
+    ]
+    for name, key in entity.unique_keys.items():
+        same = [f"{_compared(key, 'o', field)} = {_compared(key, 'm', field)}" for field in key.fields]
+        for field, value in key.where.items():
+            holds = "is null" if value is None else f"= {literal(value)}"
+            same += [f"o.{quoted(field)} {holds}", f"m.{quoted(field)} {holds}"]
+        alive = " and o.deleted_at is null" if entity.soft_delete else ""
+        columns.append(
+            f"exists (select from {schemas.table(entity.table)} as o where o.organization_id = t.organization_id "
+            f"and o.id <> t.id and {' and '.join(same)}{alive}) as {quoted(name)}"
+        )
+    table = schemas.table(entity.table)
+    body = (
+        f"select {', '.join(columns) or 'true'} from {table} as t cross join lateral jsonb_populate_record(t, {values}::jsonb) as m "
+        f"where t.organization_id = e.organization_id and t.id = {arguments.add(id, 'uuid')}"
+    )
+    return Statement(in_context(schemas, body), tuple(arguments.values))
+
+
+def _compared(key: Unique, alias: str, field: str) -> str:
+    column = f"{alias}.{quoted(field)}"
+    return f'lower({column} collate "default") collate "C"' if field in key.ignore_case else column

@@ -1,0 +1,53 @@
+"""The rows of entities as they were at a moment.
+
+The log keeps each row as it was before each change. So a row at a moment is what the first change after that moment
+found; a row that has not changed since is what it is now; and a row that the first change made was not there. Only what
+has changed since the moment is looked up in the log: a moment in the near past costs little, however long the log is.
+"""
+
+from dataclasses import dataclass
+
+from freehold.model.description import EntityDescription
+from freehold.sql.identifiers import Schemas, literal, quoted
+
+__all__ = ["Past"]
+
+
+@dataclass(frozen=True)
+class Past(Schemas):
+    """The schemas with the rows of a moment, which the context tells.
+
+    Args:
+        absent: the columns that were not there yet, as (table, column); they are null.
+    """
+
+    absent: frozenset[tuple[str, str]] = frozenset()
+
+    def rows(self, entity: EntityDescription) -> str:
+        """The rows that were there at `e.moment`."""
+        table, log = self.table(entity.table), self.own("log")
+
+        def columns(alias: str, id: str) -> str:
+            return ", ".join(
+                f"null::{field.sql_type} as {quoted(name)}"
+                if (entity.table, name) in self.absent
+                else f"{id} as id"
+                if name == "id"
+                else f"{alias}.{quoted(name)}"
+                for name, field in entity.fields.items()
+            )
+
+        changed = f"l.organization_id = e.organization_id and l.entity = {literal(entity.name)} and l.kind = 'change' and l.at > e.moment"
+        # The id comes from the log's own column, so that a condition on it reaches the log's index.
+        return (
+            f"(select {columns('n', 'n.id')} from {table} as n where n.organization_id = e.organization_id "
+            f"and not exists (select from {log} as l where {changed} and l.record_id = n.id) "
+            f"union all select {columns('r', 'x.record_id')} from "
+            f"(select distinct on (l.record_id) l.record_id, l.old from {log} as l where {changed} order by l.record_id, l.position) as x "
+            f"cross join lateral jsonb_populate_record(null::{table}, x.old) as r where x.old is not null)"
+        )
+
+    @property
+    def entry(self) -> str:
+        """Enters the context and checks that the log reaches back to its moment."""
+        return f"{self.own('enter_past')}($1::uuid, $2::text) as e"

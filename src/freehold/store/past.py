@@ -1,0 +1,54 @@
+"""Reads of what was at a moment.
+
+The context that such reads send names the moment, under its seal; the statements are those of any read, with the rows of
+the past in place of the tables (`freehold.sql.past`). Opening asks for the columns that were not there yet: one message
+more, once.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from freehold.errors import ValidationError
+from freehold.model.shapes import Shapes
+from freehold.sql.past import Past
+from freehold.sql.statements import Statement
+from freehold.store.messages import Messenger
+from freehold.store.reads import Reads
+
+__all__ = ["PastSession", "look_back"]
+
+
+class PastSession(Reads):
+    """Reads of one organization as it was at a moment; get one from `Session.as_of`.
+
+    Args:
+        messenger: sends the reads, with the moment.
+        moment: of which they tell.
+    """
+
+    def __init__(self, messenger: Messenger, moment: datetime) -> None:
+        super().__init__(messenger)
+        self.moment = moment
+
+
+async def look_back(messenger: Messenger, moment: Any) -> Messenger:
+    """A messenger whose reads are about a moment.
+
+    Raises:
+        HistoryError, ValidationError: see `Session.as_of`.
+    """
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise ValidationError.single(
+            (), f"must be a datetime with a time zone, not {moment!r}"[:120], "datetime_type", subject="moment"
+        )
+    store = messenger.store
+    back = Messenger(store, messenger.context, messenger.timeout, moment=moment)
+    back.open = messenger.open
+    past = Past(store.schemas.engine, store.schemas.application)
+    columns = f"select a.table_name, a.column_name from {past.entry} left join lateral {past.own('absent_columns')}(e.moment) as a on true"
+    rows = await back.rows(Statement(columns))
+    absent = frozenset((row[0], row[1]) for row in rows if row[0] is not None)
+    shapes = Shapes(store.registry, absent) if absent else store.shapes
+    back.store = replace(store, schemas=replace(past, absent=absent), shapes=shapes)
+    return back
