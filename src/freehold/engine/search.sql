@@ -103,25 +103,28 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     where not k.there
 $$;
 
--- The two forms of a query: what a record must have (each word or one that begins with it), and the words as they are, any of them,
--- for the rank. Null where nothing can be found.
+-- The forms of a query: what a record must have (each word, or one that begins with it), all words as they are, and for the rank any of
+-- the words as they are and any that begins so. Null where nothing can be found.
 create or replace function {engine}.search_queries(organization uuid, query text,
-    out needed tsquery, out exact tsquery, out loose tsquery, out sought text[])
+    out needed tsquery, out whole tsquery, out exact tsquery, out loose tsquery, out sought text[])
 language sql stable set search_path = pg_catalog, pg_temp as $$
     with terms as (
         select s.*, quote_literal({engine}.search_key(organization) || s.word) as term from {engine}.search_sought(organization, query) as s
     ), groups as (
-        select t.place, string_agg(t.term || case when t.whole then '' else ':*' end, '|') as either, bool_and(t.word is not null) as there
+        select t.place, string_agg(t.term || case when t.whole then '' else ':*' end, '|') as either, string_agg(t.term, '|') as same,
+            bool_and(t.word is not null) as there
         from terms t group by t.place
     )
     select case when bool_and(g.there) then string_agg('(' || g.either || ')', '&')::tsquery end,
+        case when bool_and(g.there) then string_agg('(' || g.same || ')', '&')::tsquery end,
         (select string_agg(t.term, '|')::tsquery from terms t),
         (select string_agg(t.term || ':*', '|')::tsquery from terms t),
         (select array_agg(t.word order by t.place, t.word) from terms t)
     from groups g
 $$;
 
--- The records that are found, the best first. Of more than 5,000 that match, 5,000 are ranked.
+-- The records that are found, the best first. Of more than 5,000 that have all words as they are, 5,000 are ranked; and so of those that
+-- only have words that begin so.
 create or replace function {engine}.search_hits(organization uuid, query text, entities text[], last_rank integer, last_entity text,
     last_id uuid, most integer, out entity text, out record_id uuid, out rank integer, out sought text[]) returns setof record
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
@@ -139,8 +142,14 @@ begin
         select r.* from (
             select c.entity, c.record_id, (1000000 * (ts_rank('{{0.1,0.2,0.4,1.0}}', c.document, q.exact, 1)
                 + 0.5 * ts_rank('{{0.1,0.2,0.4,1.0}}', c.document, q.loose, 1)))::integer as rank
-            from (select s.entity, s.record_id, s.document from {engine}.search s
-                where s.organization_id = organization and s.entity = any (entities) and s.document @@ q.needed limit 5000) as c
+            from (
+                (select s.entity, s.record_id, s.document from {engine}.search s
+                where s.organization_id = organization and s.entity = any (entities) and s.document @@ q.whole limit 5000)
+                union all
+                (select s.entity, s.record_id, s.document from {engine}.search s
+                where s.organization_id = organization and s.entity = any (entities) and s.document @@ q.needed
+                    and not s.document @@ q.whole limit 5000)
+            ) as c
         ) as r (entity, record_id, rank)
         where last_rank is null or r.rank < last_rank
             or r.rank = last_rank and (r.entity, r.record_id) > (last_entity collate "C", last_id)
@@ -150,6 +159,47 @@ begin
     end loop;
 end $$;
 
+-- For lists: the ids of an entity's records that match, or null where there are more than so many; and what they are asked with then.
+create or replace function {engine}.search_set(organization uuid, query text, entity text, most integer, out ids uuid[], out needed tsquery)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
+begin
+    if organization is distinct from {engine}.organization_id() then
+        raise exception 'search belongs to the organization of the context' using errcode = 'FH301';
+    end if;
+    select q.needed into needed from {engine}.search_queries(organization, query) as q;
+    ids := array(select s.record_id from {engine}.search s where s.organization_id = organization
+        and s.entity = search_set.entity and s.document @@ search_set.needed limit most + 1);
+    if cardinality(ids) > most then
+        ids := null;
+    end if;
+end $$;
+
+-- Whether a record of the organization matches.
+create or replace function {engine}.search_matches(organization uuid, entity text, record uuid, needed tsquery) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if organization is distinct from {engine}.organization_id() then
+        raise exception 'search belongs to the organization of the context' using errcode = 'FH301';
+    end if;
+    return exists (select from {engine}.search s where s.organization_id = organization and s.entity = search_matches.entity
+        and s.record_id = record and s.document @@ needed);
+end $$;
+
+-- For counts: the ids of all that match.
+create or replace function {engine}.search_ids(organization uuid, query text, entity text) returns setof uuid
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
+declare sought tsquery;
+begin
+    if organization is distinct from {engine}.organization_id() then
+        raise exception 'search belongs to the organization of the context' using errcode = 'FH301';
+    end if;
+    select q.needed into sought from {engine}.search_queries(organization, query) as q;
+    return query select s.record_id from {engine}.search s where s.organization_id = organization
+        and s.entity = search_ids.entity and s.document @@ sought;
+end $$;
+
 revoke all on {engine}.search, {engine}.search_words from public, {application};
 revoke all on all functions in schema {engine} from public;
-grant execute on function {engine}.search_hits(uuid, text, text[], integer, text, uuid, integer) to {application};
+grant execute on function {engine}.search_hits(uuid, text, text[], integer, text, uuid, integer),
+    {engine}.search_set(uuid, text, text, integer), {engine}.search_matches(uuid, text, uuid, tsquery),
+    {engine}.search_ids(uuid, text, text) to {application};

@@ -14,6 +14,7 @@ from freehold.model.filters import And, Filter
 from freehold.model.pages import Sort
 from freehold.model.shapes import Included, Shape
 from freehold.sql.filters import condition, joined, visible
+from freehold.sql.found import found_rows
 from freehold.sql.identifiers import Schemas, quoted
 from freehold.sql.statements import Arguments, Statement, in_context
 
@@ -95,11 +96,12 @@ def _plain_columns(fields: tuple[FieldDescription, ...], alias: str) -> str:
 
 
 def count_statement(
-    entity: EntityDescription, filter_: Filter, schemas: Schemas, *, deleted: bool = False
+    entity: EntityDescription, filter_: Filter, schemas: Schemas, *, search: str | None = None, deleted: bool = False
 ) -> Statement:
     """The number of matching records, in column `count`."""
     arguments = Arguments()
-    where = _matching(entity, filter_, arguments, schemas, deleted)
+    found = found_rows(entity, search, arguments, schemas)
+    where = _matching(entity, filter_, found.all, arguments, schemas, deleted)
     return Statement(in_context(schemas, f"select count(*) as count {where}"), tuple(arguments.values))
 
 
@@ -108,7 +110,7 @@ def exists_statement(
 ) -> Statement:
     """Whether a record matches, in column `found`."""
     arguments = Arguments()
-    where = _matching(entity, filter_, arguments, schemas, deleted)
+    where = _matching(entity, filter_, schemas.rows(entity), arguments, schemas, deleted)
     return Statement(in_context(schemas, f"select exists (select 1 {where}) as found"), tuple(arguments.values))
 
 
@@ -119,6 +121,7 @@ def list_statement(
     limit: int,
     schemas: Schemas,
     *,
+    search: str | None = None,
     start: Sequence[Any] | None = None,
     backward: bool = False,
     total: bool = False,
@@ -133,6 +136,7 @@ def list_statement(
         shape: what each row brings.
         filter_: which rows.
         sorts: the order; ends in the id.
+        search: only rows that this search finds.
         limit: rows of the page. It stands in the text, because a plan for an unknown limit is a bad one.
         start: the order fields of the row after (or before) which the page begins.
         backward: whether the page lies before `start`.
@@ -140,8 +144,8 @@ def list_statement(
         deleted: whether deleted rows are in.
     """
     entity, arguments = shape.entity, Arguments()
-    ways = _ways(sorts, backward)
-    where = _matching(entity, filter_, arguments, schemas, deleted)
+    ways, found = _ways(sorts, backward), found_rows(entity, search, arguments, schemas)
+    where = _matching(entity, filter_, found.page, arguments, schemas, deleted)
     if start is not None:
         where += f" and ({_beyond(ways, start, arguments)})"
     brought = f"{row_json(shape, 't', arguments, schemas)} as j"
@@ -150,9 +154,9 @@ def list_statement(
         brought += f", json_build_array({keys}) as k"
     body = f"select {brought} from (select t.* {where} order by {_order(ways, 't')} limit {limit + 1}) as t"
     if total:
-        counted = f"select count(*) as total {_matching(entity, filter_, arguments, schemas, deleted)}"
+        counted = f"select count(*) as total {_matching(entity, filter_, found.all, arguments, schemas, deleted)}"
         body = f"select p.*, c.total from ({counted}) as c left join lateral ({body}) as p on true"
-    return Statement(in_context(schemas, body), tuple(arguments.values))
+    return Statement(in_context(schemas, found.before + body), tuple(arguments.values))
 
 
 def list_rows_statement(
@@ -162,21 +166,22 @@ def list_rows_statement(
     limit: int,
     schemas: Schemas,
     *,
+    search: str | None = None,
     start: Sequence[Any] | None = None,
     backward: bool = False,
     deleted: bool = False,
 ) -> Statement:
     """The same as `list_statement`, but as rows of columns, and without a total."""
-    if start is None and filter_ == And(()):
+    if start is None and search is None and filter_ == And(()):
         return _first_rows(shape, tuple(sorts), limit, schemas, backward, deleted)
-    return _list_rows(shape, filter_, sorts, limit, schemas, start, backward, deleted)
+    return _list_rows(shape, filter_, sorts, limit, schemas, search, start, backward, deleted)
 
 
 @lru_cache(maxsize=4096)
 def _first_rows(
     shape: Shape, sorts: tuple[Sort, ...], limit: int, schemas: Schemas, backward: bool, deleted: bool
 ) -> Statement:
-    return _list_rows(shape, And(()), sorts, limit, schemas, None, backward, deleted)
+    return _list_rows(shape, And(()), sorts, limit, schemas, None, None, backward, deleted)
 
 
 def _list_rows(
@@ -185,17 +190,18 @@ def _list_rows(
     sorts: Sequence[Sort],
     limit: int,
     schemas: Schemas,
+    search: str | None,
     start: Sequence[Any] | None,
     backward: bool,
     deleted: bool,
 ) -> Statement:
     arguments = Arguments()
-    ways = _ways(sorts, backward)
-    where = _matching(shape.entity, filter_, arguments, schemas, deleted)
+    ways, found = _ways(sorts, backward), found_rows(shape.entity, search, arguments, schemas)
+    where = _matching(shape.entity, filter_, found.page, arguments, schemas, deleted)
     if start is not None:
         where += f" and ({_beyond(ways, start, arguments)})"
     body = f"select {_plain_columns(shape.fields, 't')} {where} order by {_order(ways, 't')} limit {limit + 1}"
-    return Statement(in_context(schemas, body), tuple(arguments.values))
+    return Statement(in_context(schemas, found.before + body), tuple(arguments.values))
 
 
 def _ways(sorts: Sequence[Sort], backward: bool) -> list[Sort]:
@@ -203,9 +209,11 @@ def _ways(sorts: Sequence[Sort], backward: bool) -> list[Sort]:
     return [Sort(sort.field, sort.descending != backward, sort.nulls_first != backward) for sort in sorts]
 
 
-def _matching(entity: EntityDescription, filter_: Filter, arguments: Arguments, schemas: Schemas, deleted: bool) -> str:
+def _matching(
+    entity: EntityDescription, filter_: Filter, source: str, arguments: Arguments, schemas: Schemas, deleted: bool
+) -> str:
     return (
-        f"from {schemas.rows(entity)} as t where {visible(entity, 't', deleted=deleted)} "
+        f"from {source} as t where {visible(entity, 't', deleted=deleted)} "
         f"and ({condition(filter_, 't', arguments, schemas)})"
     )
 
