@@ -45,11 +45,11 @@ language sql immutable parallel safe as $$
 $$;
 
 -- Takes up the words that an organization has not had yet.
-create or replace function {engine}.search_learn(organization uuid, found text[]) returns void
+create or replace function {engine}.search_learn(organization uuid, given text[]) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     insert into {engine}.search_words (organization_id, word)
-    select distinct organization, f.word from unnest(found) as f (word)
+    select distinct organization, f.word from unnest(given) as f (word)
     where not exists (select from {engine}.search_words w where w.organization_id = organization and w.word = f.word);
 end $$;
 
@@ -140,13 +140,13 @@ begin
     sought := q.sought;
     for entity, record_id, rank in
         select r.* from (
-            select c.entity, c.record_id, (1000000 * (ts_rank('{{0.1,0.2,0.4,1.0}}', c.document, q.exact, 1)
+            select c.entity, c.record_id, (1000000 * (c.same + ts_rank('{{0.1,0.2,0.4,1.0}}', c.document, q.exact, 1)
                 + 0.5 * ts_rank('{{0.1,0.2,0.4,1.0}}', c.document, q.loose, 1)))::integer as rank
             from (
-                (select s.entity, s.record_id, s.document from {engine}.search s
+                (select s.entity, s.record_id, s.document, 1 as same from {engine}.search s
                 where s.organization_id = organization and s.entity = any (entities) and s.document @@ q.whole limit 5000)
                 union all
-                (select s.entity, s.record_id, s.document from {engine}.search s
+                (select s.entity, s.record_id, s.document, 0 from {engine}.search s
                 where s.organization_id = organization and s.entity = any (entities) and s.document @@ q.needed
                     and not s.document @@ q.whole limit 5000)
             ) as c
