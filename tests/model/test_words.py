@@ -42,7 +42,9 @@ def test_words_stand_in_order_within_the_text(text: str) -> None:
     found = words(text)
     for word in found:
         assert 0 <= word.start < word.end <= len(text)
-        assert word.text and len(word.text) <= MAXIMUM_WORD and " " not in word.text
+        assert word.text
+        assert len(word.text) <= MAXIMUM_WORD
+        assert " " not in word.text
     assert [word.start for word in found] == sorted(word.start for word in found)
 
 

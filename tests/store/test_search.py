@@ -206,7 +206,9 @@ async def test_fragments_mark_what_was_found(ours: Session) -> None:
     name, notes = hit.fragments
     assert (name.field, name.html()) == ("name", "Émile &lt;b&gt;<mark>Acmé</mark>&lt;/b&gt; &amp; Söhne")
     assert name.text == "Émile <b>Acmé</b> & Söhne"
-    assert notes.text.startswith("…") and notes.text.endswith("…") and "<mark>ACME</mark>" in notes.html()
+    assert notes.text.startswith("…")
+    assert notes.text.endswith("…")
+    assert "<mark>ACME</mark>" in notes.html()
     assert len(notes.text) < 200
 
 
@@ -220,7 +222,8 @@ async def test_pages_go_through_all_hits_once(ours: Session) -> None:
         after = page.next
         if after is None:
             break
-    assert len(seen) == 11 and set(seen) == made
+    assert len(seen) == 11
+    assert set(seen) == made
 
 
 async def test_a_cursor_belongs_to_its_organization_words_and_entities(ours: Session, theirs: Session) -> None:

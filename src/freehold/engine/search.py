@@ -129,7 +129,8 @@ def _insert(entity: EntityDescription, schemas: Schemas, source: str) -> str:
     insert into {schemas.own("search_words")} (organization_id, word)
     select distinct n.organization_id, f.word from {source} as n
     cross join lateral unnest({_words(entity.searchable, "n", schemas)}) as f (word){alive}
-    {"and" if alive else "where"} not exists (select from {schemas.own("search_words")} as w where w.organization_id = n.organization_id and w.word = f.word)
+    {"and" if alive else "where"} not exists (
+            select from {schemas.own("search_words")} as w where w.organization_id = n.organization_id and w.word = f.word)
         and not {schemas.own("search_paired")}(f.word);"""
 
 
@@ -171,7 +172,7 @@ end $freehold$"""
 
 
 def _rebuild(entity: EntityDescription, schemas: Schemas) -> list[str]:
-    """A function for the owner that takes up all rows of the table anew, and its call where the searchable fields are others than before."""
+    """A function for the owner that takes up all rows of the table anew, and its call where the searchable fields have changed."""
     table, function = schemas.table(entity.table), _function(entity, schemas, "rebuild")
     name, setting = literal(entity.name), literal(f"search.{entity.name}")
     fields = literal(" ".join(field.name for field in entity.searchable) + f" ({VERSION})")

@@ -123,8 +123,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     from groups g
 $$;
 
--- The records that are found, the best first. Of more than 5,000 that have all words as they are, 5,000 are ranked; and so of those that
--- only have words that begin so.
+-- The records that are found, the best first. At most 2,000 are ranked: those that have all words as they are, and as many as there is
+-- room for of those that have words that begin so.
 create or replace function {engine}.search_hits(organization uuid, query text, entities text[], last_rank integer, last_entity text,
     last_id uuid, most integer, out entity text, out record_id uuid, out rank integer, out sought text[]) returns setof record
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
@@ -139,17 +139,18 @@ begin
     end if;
     sought := q.sought;
     for entity, record_id, rank in
+        with same as materialized (
+            select s.entity, s.record_id, s.document from {engine}.search s
+            where s.organization_id = organization and s.entity = any (entities) and s.document @@ q.whole limit 2000
+        ), begun as (
+            select s.entity, s.record_id, s.document from {engine}.search s
+            where s.organization_id = organization and s.entity = any (entities) and s.document @@ q.needed
+                and not s.document @@ q.whole limit (select 2000 - count(*) from same)
+        )
         select r.* from (
-            select c.entity, c.record_id, (1000000 * (c.same + ts_rank('{{0.1,0.2,0.4,1.0}}', c.document, q.exact, 1)
+            select c.entity, c.record_id, (1000000 * (c.bonus + ts_rank('{{0.1,0.2,0.4,1.0}}', c.document, q.exact, 1)
                 + 0.5 * ts_rank('{{0.1,0.2,0.4,1.0}}', c.document, q.loose, 1)))::integer as rank
-            from (
-                (select s.entity, s.record_id, s.document, 1 as same from {engine}.search s
-                where s.organization_id = organization and s.entity = any (entities) and s.document @@ q.whole limit 5000)
-                union all
-                (select s.entity, s.record_id, s.document, 0 from {engine}.search s
-                where s.organization_id = organization and s.entity = any (entities) and s.document @@ q.needed
-                    and not s.document @@ q.whole limit 5000)
-            ) as c
+            from (select s.*, 1 as bonus from same s union all select b.*, 0 from begun b) as c
         ) as r (entity, record_id, rank)
         where last_rank is null or r.rank < last_rank
             or r.rank = last_rank and (r.entity, r.record_id) > (last_entity collate "C", last_id)

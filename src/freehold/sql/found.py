@@ -19,30 +19,44 @@ MOST = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Parts of a statement.
+    """Parts of a statement whose rows `t` are narrowed by a search.
 
     Args:
         before: what stands before its `select`.
-        page: what a page of rows is read from.
-        all: what all rows are counted from.
+        ways: the conditions by which a page is read, each on its own, of which one holds for nothing; none without a search.
+        every: the condition by which all are counted.
     """
 
-    before: str
-    page: str
-    all: str
+    before: str = ""
+    ways: tuple[str, ...] = ()
+    every: str = "true"
+
+    def page(self, rows: str, order: str, limit: int) -> str:
+        """The first rows of a select, in an order.
+
+        Args:
+            rows: the select, up to the end of its conditions.
+            order: of `t`.
+            limit: how many.
+        """
+        if not self.ways:
+            return f"{rows} order by {order} limit {limit}"
+        # Each way has the order and the limit for itself, so that it is planned for them.
+        ways = " union all ".join(f"({rows} and {way} order by {order} limit {limit})" for way in self.ways)
+        return f"select t.* from ({ways}) as t order by {order} limit {limit}"
 
 
 def found_rows(entity: EntityDescription, text: str | None, arguments: Arguments, schemas: Schemas) -> Found:
-    """What the rows of an entity are read from, where a search narrows them; the table itself where there is none."""
-    table, name = schemas.rows(entity), literal(entity.name)
+    """How a search narrows the rows `t` of an entity."""
     if text is None:
-        return Found("", table, table)
-    query = arguments.add(text, "text")
-    own = f"select r.* from {table} as r where r.organization_id = e.organization_id"
-    asked = f"{schemas.own('search_matches')}(e.organization_id, {name}, r.id, (select s.needed from _search as s))"
+        return Found()
+    query, name = arguments.add(text, "text"), literal(entity.name)
     return Found(
         f"with _search as materialized (select * from {schemas.own('search_set')}(e.organization_id, {query}, {name}, {MOST})) ",
-        f"({own} and r.id = any ((select s.ids from _search as s)::uuid[]) "
-        f"union all {own} and (select s.ids from _search as s) is null and {asked})",
-        f"({own} and r.id in (select {schemas.own('search_ids')}(e.organization_id, {query}, {name})))",
+        (
+            "t.id = any ((select s.ids from _search as s)::uuid[])",
+            f"(select s.ids from _search as s) is null and {schemas.own('search_matches')}"
+            f"(e.organization_id, {name}, t.id, (select s.needed from _search as s))",
+        ),
+        f"t.id in (select {schemas.own('search_ids')}(e.organization_id, {query}, {name}))",
     )

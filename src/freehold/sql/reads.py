@@ -101,7 +101,7 @@ def count_statement(
     """The number of matching records, in column `count`."""
     arguments = Arguments()
     found = found_rows(entity, search, arguments, schemas)
-    where = _matching(entity, filter_, found.all, arguments, schemas, deleted)
+    where = f"{_matching(entity, filter_, arguments, schemas, deleted)} and {found.every}"
     return Statement(in_context(schemas, f"select count(*) as count {where}"), tuple(arguments.values))
 
 
@@ -110,7 +110,7 @@ def exists_statement(
 ) -> Statement:
     """Whether a record matches, in column `found`."""
     arguments = Arguments()
-    where = _matching(entity, filter_, schemas.rows(entity), arguments, schemas, deleted)
+    where = _matching(entity, filter_, arguments, schemas, deleted)
     return Statement(in_context(schemas, f"select exists (select 1 {where}) as found"), tuple(arguments.values))
 
 
@@ -145,16 +145,19 @@ def list_statement(
     """
     entity, arguments = shape.entity, Arguments()
     ways, found = _ways(sorts, backward), found_rows(entity, search, arguments, schemas)
-    where = _matching(entity, filter_, found.page, arguments, schemas, deleted)
+    where = _matching(entity, filter_, arguments, schemas, deleted)
     if start is not None:
         where += f" and ({_beyond(ways, start, arguments)})"
     brought = f"{row_json(shape, 't', arguments, schemas)} as j"
     if not shape.tells(sorts):
         keys = ", ".join(sort.field.kind.as_json(f"t.{quoted(sort.field.name)}") for sort in ways)
         brought += f", json_build_array({keys}) as k"
-    body = f"select {brought} from (select t.* {where} order by {_order(ways, 't')} limit {limit + 1}) as t"
+    rows = found.page(f"select t.* {where}", _order(ways, "t"), limit + 1)
+    body = f"select {brought} from ({rows}) as t"
     if total:
-        counted = f"select count(*) as total {_matching(entity, filter_, found.all, arguments, schemas, deleted)}"
+        counted = (
+            f"select count(*) as total {_matching(entity, filter_, arguments, schemas, deleted)} and {found.every}"
+        )
         body = f"select p.*, c.total from ({counted}) as c left join lateral ({body}) as p on true"
     return Statement(in_context(schemas, found.before + body), tuple(arguments.values))
 
@@ -197,10 +200,11 @@ def _list_rows(
 ) -> Statement:
     arguments = Arguments()
     ways, found = _ways(sorts, backward), found_rows(shape.entity, search, arguments, schemas)
-    where = _matching(shape.entity, filter_, found.page, arguments, schemas, deleted)
+    where = _matching(shape.entity, filter_, arguments, schemas, deleted)
     if start is not None:
         where += f" and ({_beyond(ways, start, arguments)})"
-    body = f"select {_plain_columns(shape.fields, 't')} {where} order by {_order(ways, 't')} limit {limit + 1}"
+    selected = f"select {_plain_columns(shape.fields, 't')} {where}"
+    body = found.page(selected, _order(ways, "t"), limit + 1)
     return Statement(in_context(schemas, found.before + body), tuple(arguments.values))
 
 
@@ -209,11 +213,9 @@ def _ways(sorts: Sequence[Sort], backward: bool) -> list[Sort]:
     return [Sort(sort.field, sort.descending != backward, sort.nulls_first != backward) for sort in sorts]
 
 
-def _matching(
-    entity: EntityDescription, filter_: Filter, source: str, arguments: Arguments, schemas: Schemas, deleted: bool
-) -> str:
+def _matching(entity: EntityDescription, filter_: Filter, arguments: Arguments, schemas: Schemas, deleted: bool) -> str:
     return (
-        f"from {source} as t where {visible(entity, 't', deleted=deleted)} "
+        f"from {schemas.rows(entity)} as t where {visible(entity, 't', deleted=deleted)} "
         f"and ({condition(filter_, 't', arguments, schemas)})"
     )
 
