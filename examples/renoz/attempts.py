@@ -162,6 +162,16 @@ async def enter_the_other(harbour: Session, foreign: Customer, _cursor: str | No
     )
 
 
+async def forge_its_context(harbour: Session, foreign: Customer, _cursor: str | None) -> Any:
+    """Hand-written SQL that sets the context itself, without the other's seal."""
+    return await harbour.sql(
+        None,
+        "with forged as materialized (select set_config('freehold.organization_id', :its, true) as id) "
+        "select name from forged cross join lateral (select name from customers where forged.id <> '' limit 1) as theirs",
+        its=str(foreign.organization_id),
+    )
+
+
 ATTEMPTS: tuple[Attempt, ...] = (
     read_it,
     change_it,
@@ -176,4 +186,5 @@ ATTEMPTS: tuple[Attempt, ...] = (
     break_out,
     write_by_sql,
     enter_the_other,
+    forge_its_context,
 )

@@ -13,8 +13,10 @@ from freehold.store.history import Change
 __all__ = [
     "TOUR_NUMBER",
     "active_customers",
+    "as_it_was",
     "bad_input",
     "best_customers",
+    "brought_back",
     "figures",
     "first_page",
     "history_of_a_record",
@@ -150,9 +152,21 @@ async def version_conflict(aurora: Session) -> ConcurrencyError | None:
     return None
 
 
-async def history_of_a_record(aurora: Session, version_conflict: ConcurrencyError) -> tuple[Change, ...]:
+async def as_it_was(aurora: Session, version_conflict: ConcurrencyError) -> tuple[Customer, Customer]:
+    """The record of now and of the moment when it was made: any read can be about a moment."""
+    customer = version_conflict.current
+    async with aurora.as_of(customer.created_at) as past:
+        return customer, await past.get(Customer, customer.id)
+
+
+async def brought_back(aurora: Session, version_conflict: ConcurrencyError) -> Customer:
+    """The values of version 1, as a new version."""
+    return await aurora.revert(version_conflict.current, to_version=1)
+
+
+async def history_of_a_record(aurora: Session, brought_back: Customer) -> tuple[Change, ...]:
     """Who changed what, from the log; it outlives the record."""
-    customer = await aurora.update(version_conflict.current, credit_limit=1_500, tags=["referral"])
+    customer = await aurora.update(brought_back, credit_limit=1_500, tags=["referral"])
     deleted = await aurora.delete(customer)
     restored = await aurora.restore(deleted)
     await aurora.purge(restored)

@@ -16,6 +16,7 @@ from examples.renoz.facts import Facts
 
 __all__ = [
     "expect_attempts",
+    "expect_back",
     "expect_best",
     "expect_changes",
     "expect_conflict",
@@ -27,6 +28,7 @@ __all__ = [
     "expect_late_payers",
     "expect_next_page",
     "expect_summary",
+    "expect_then",
     "expect_tree",
 ]
 
@@ -239,15 +241,30 @@ def expect_conflict(_data: Dataset) -> Facts:
     return {"conflict": True, "expected": 1, "actual": 2, "current": current}
 
 
+def expect_then(_data: Dataset) -> Facts:
+    """Version 2 is there, and version 1 was."""
+    return {"versions": [_version(2, "2000.00"), _version(1, "1000.00")]}
+
+
+def expect_back(_data: Dataset) -> Facts:
+    """Version 3 has the values of version 1."""
+    return {"versions": [_version(3, "1000.00")]}
+
+
+def _version(version: int, credit_limit: str) -> Facts:
+    return {"version": version, "number": TOUR_NUMBER, "name": "Kelvin & Co", "credit_limit": credit_limit}
+
+
 def expect_changes(data: Dataset) -> Facts:
-    """Six changes, newest first; a deletion and a restoration touch no field that is told."""
+    """Seven changes, newest first; a deletion and a restoration touch no field that is told."""
     told: dict[str, list[Any]] = {"number": [None, TOUR_NUMBER], "name": [None, "Kelvin & Co"], "tags": [None, []]}
     gone = {name: [new, None] for name, (_, new) in told.items()}
     steps: list[tuple[int, str, Facts]] = [
-        (5, "purge", gone | {"credit_limit": ["1500.00", None], "tags": [["referral"], None]}),
-        (5, "restore", {}),
-        (4, "delete", {}),
-        (3, "update", {"credit_limit": ["2000.00", "1500.00"], "tags": [[], ["referral"]]}),
+        (6, "purge", gone | {"credit_limit": ["1500.00", None], "tags": [["referral"], None]}),
+        (6, "restore", {}),
+        (5, "delete", {}),
+        (4, "update", {"credit_limit": ["1000.00", "1500.00"], "tags": [[], ["referral"]]}),
+        (3, "update", {"credit_limit": ["2000.00", "1000.00"]}),
         (2, "update", {"credit_limit": ["1000.00", "2000.00"]}),
         (1, "create", told | {"credit_limit": [None, "1000.00"]}),
     ]
@@ -273,6 +290,7 @@ def expect_attempts(data: Dataset) -> Facts:
         "nothing",
         "nothing",
         "ForbiddenError FH300",
+        "IsolationError FH301",
         "IsolationError FH301",
     ]
     titles = [(attempt.__doc__ or "").rstrip(".") for attempt in ATTEMPTS]

@@ -31,6 +31,7 @@ __all__ = [
     "tell_models",
     "tell_orders",
     "tell_tree",
+    "tell_versions",
 ]
 
 Facts = dict[str, Any]  # Any: a JSON value
@@ -127,6 +128,12 @@ def tell_conflict(error: ConcurrencyError | None) -> Facts:
         "current": _picked(error.current, "number", "name", "version", "credit_limit"),
         "message": str(error),
     }
+
+
+def tell_versions(records: Sequence[Customer] | Customer) -> Facts:
+    """A record, in one version or several."""
+    versions = [records] if isinstance(records, Customer) else records
+    return {"versions": [_picked(record, "version", "number", "name", "credit_limit") for record in versions]}
 
 
 def tell_changes(changes: Sequence[Change]) -> Facts:

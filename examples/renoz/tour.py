@@ -229,6 +229,21 @@ STEPS = (
         repeat=False,
     ),
     Step(
+        "Time travel",
+        "The record of now, and of the moment when it was made. Lists, filters and includes go there as well.",
+        calls.as_it_was,
+        facts.tell_versions,
+        expectations.expect_then,
+    ),
+    Step(
+        "Bringing a version back",
+        "Its values become a new version. What would clash is told at once, before anything is written.",
+        calls.brought_back,
+        facts.tell_versions,
+        expectations.expect_back,
+        repeat=False,
+    ),
+    Step(
         "The history of a record",
         "Triggers write it in the same transaction, so no way of writing escapes it. It outlives the record.",
         calls.history_of_a_record,
@@ -237,7 +252,7 @@ STEPS = (
         repeat=False,
     ),
     Step(
-        "Thirteen attempts to cross tenants",
+        "Fourteen attempts to cross tenants",
         "Ben knows id, version and organization of one of Aurora's customers, and a cursor of their list.",
         attempts.crossing_tenants,
         facts.tell_attempts,

@@ -181,6 +181,14 @@ def view_conflict(facts: Facts) -> RenderableType:
     )
 
 
+def view_versions(facts: Facts) -> RenderableType:
+    """A record, in one version or several."""
+    table = _table("version", "number", "name", "credit limit", right=["version", "credit limit"])
+    for row in facts["versions"]:
+        table.add_row(str(row["version"]), row["number"], row["name"], _money(row["credit_limit"]))
+    return table
+
+
 def view_changes(facts: Facts) -> RenderableType:
     """A record's history."""
     table = _table("version", "action", "who", "at", "what changed", right=["version"])
@@ -235,6 +243,8 @@ VIEWS: Mapping[str, Callable[[Facts], RenderableType]] = {
     "best_customers": view_best,
     "bad_input": view_issues,
     "version_conflict": view_conflict,
+    "as_it_was": view_versions,
+    "brought_back": view_versions,
     "history_of_a_record": view_changes,
     "crossing_tenants": view_attempts,
     "what_calls_cost": view_costs,

@@ -14,6 +14,7 @@ FUNCTIONS = {
     "organization_id()",
     "context()",
     "actor_id()",
+    "now()",
     "new_id()",
     "extend_log(integer)",
     "log_begins()",
