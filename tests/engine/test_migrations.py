@@ -347,3 +347,32 @@ async def test_other_names_of_schemas_and_an_administrator_without_superusers_ri
             await own.execute(f'alter database "{name}" owner to postgres')
             for role in ("mig_app", "mig_owner", "mig_admin"):
                 await own.execute(f"drop owned by {role} cascade; drop role {role}")
+
+
+async def test_search_follows_the_declarations(site: Site, own: Connection) -> None:
+    plain_text, sought = (str, field(max_length=50)), (str, field(max_length=50, search=True))
+
+    async def documents() -> int:
+        return int(await own.fetchval("select count(*) from freehold.search"))
+
+    await site.setup(shop(a=plain_text))
+    await site.new(shop(a=plain_text))
+    await site.up(shop(a=plain_text))
+    await own.execute(
+        "insert into app.orders (organization_id, a) select gen_random_uuid(), 'some words' from generate_series(1, 3)"
+    )
+    await site.up(shop(a=sought))  # no column differs, so there is nothing to revise
+    assert await documents() == 3
+    assert await site.differences(shop(a=sought)) == []
+    renamed = Application("shop", [entity("Purchase", {"a": sought})])
+    await site.new(renamed, renames=[("orders", "purchases")])
+    await site.up(renamed)
+    assert await site.differences(renamed) == []
+    assert await own.fetch("select distinct entity from freehold.search") == [("Purchase",)]
+    await site.down(renamed, site.id())
+    assert await own.fetchval("select count(*) from pg_proc where proname like 'purchases%'") == 0
+    await site.up(renamed)
+    await site.new(shop(b=(int, field())), never_renamed=True)
+    await site.up(shop(b=(int, field())))
+    assert await site.differences(shop(b=(int, field()))) == []
+    assert await documents() == 0

@@ -367,4 +367,5 @@ async def test_what_is_of_ones_own_stays_and_is_told(site: Site, own: "asyncpg.C
     )
     await site.up(app)
     assert {each.object for each in await site.differences(app)} >= {"app.mine", "app.notes", "app.orders.more"}
+    assert (await site.up(app)).empty
     assert await own.fetchval("select to_regclass('app.mine') is not null and to_regclass('app.notes') is not null")

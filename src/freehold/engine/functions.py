@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from freehold.engine.blocks import Roles
+from freehold.engine.search import search_objects
 from freehold.engine.tables import declared_default
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.sql.identifiers import Schemas, literal, quoted
@@ -44,11 +45,12 @@ def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) ->
 
 
 def entity_parts(entity: EntityDescription, schemas: Schemas, roles: Roles) -> dict[str, list[str]]:
-    """The same by what they make: isolation, privileges, triggers, functions. The first takes the table for itself."""
+    """The same by what they make: isolation, privileges, triggers, search, functions. The first takes the table for itself."""
     return {
         "isolation": _isolation(entity, schemas),
         "privileges": _privileges(entity, schemas, roles),
         "triggers": _triggers(entity, schemas),
+        "search": search_objects(entity, schemas),
         "functions": _functions(entity, schemas, roles),
     }
 

@@ -36,7 +36,7 @@ class Mending:
 _PARTS = {
     "security": "isolation", "policy": "isolation", "trigger": "triggers", "function": "functions", "grant": "privileges",
 }  # fmt: skip
-_LOCKS = {"isolation": "ACCESS EXCLUSIVE", "triggers": "SHARE ROW EXCLUSIVE"}
+_LOCKS = {"isolation": "ACCESS EXCLUSIVE", "triggers": "SHARE ROW EXCLUSIVE", "search": "ACCESS EXCLUSIVE"}
 
 
 def mended(found: Iterable[Difference], plan: Plan) -> list[Mending]:
@@ -46,9 +46,28 @@ def mended(found: Iterable[Difference], plan: Plan) -> list[Mending]:
         found: all differences.
         plan: the declarations.
     """
-    derived = _derived(found)
-    removals = _removals([each for each in derived if not _in_engine(each, plan)], plan)
-    return [*_roles(derived, plan), *removals, *_entities(derived, plan)]
+    derived = [each for each in _derived(found) if not _in_engine(each, plan)]
+    # A function goes after the triggers that call it.
+    functions = [each for each in derived if each.kind == "function"]
+    removals = _removals([each for each in derived if each.kind != "function"], plan)
+    return [
+        *_roles(derived, plan), *removals, *_entities(derived, plan), *_removals(functions, plan), *_forgotten(functions, plan),
+    ]  # fmt: skip
+
+
+def _forgotten(functions: Sequence[Difference], plan: Plan) -> Iterator[Mending]:
+    """What search still knows of entities that are gone."""
+    if any(each.what == "unexpected" and "_search_" in each.object for each in functions):
+        names = ", ".join(literal(name) for name in ("", *plan.registry.entities))
+        settings = ", ".join(literal(f"search.{name}") for name in ("", *plan.registry.entities))
+        own = plan.schemas.own
+        yield Mending(
+            "take entities that are gone out of search",
+            (
+                f"delete from {own('search')} where entity not in ({names})",
+                f"delete from {own('settings')} where name like 'search.%' and name not in ({settings})",
+            ),
+        )
 
 
 def mended_engine(found: Iterable[Difference], plan: Plan) -> list[Mending]:
@@ -98,7 +117,8 @@ def _table(each: Difference, plan: Plan) -> str | None:
     return None
 
 
-_ACTIONS = ("get", "create", "update", "delete", "restore", "purge")
+_SEARCH = ("search_create", "search_update", "search_delete", "search_rebuild")
+_ACTIONS = ("get", "create", "update", "delete", "restore", "purge", *_SEARCH)
 
 
 def _of_engine(each: Difference, plan: Plan) -> bool:
@@ -115,16 +135,24 @@ def _entities(derived: Sequence[Difference], plan: Plan) -> Iterator[Mending]:
     wanted: dict[str, set[str]] = {}
     for each in derived:
         table = _table(each, plan)
-        part = _PARTS.get(each.kind)
-        if table is None or part is None or each.what == "unexpected":
-            continue
-        on_function = each.kind == "grant" and each.object.startswith(("function ", "procedure "))
-        wanted.setdefault(table, set()).add("functions" if on_function else part)
+        if table is not None and (part := _part(each)) is not None:
+            wanted.setdefault(table, set()).add(part)
     for entity in plan.registry.entities.values():
         for part, statements in entity_parts(entity, plan.schemas, plan.roles).items():
             if part in wanted.get(entity.table, ()):
                 lock = f"{_LOCKS[part]} on {entity.table}" if part in _LOCKS else ""
                 yield Mending(f"make the {part} of {entity.table} again", tuple(statements), lock)
+
+
+def _part(each: Difference) -> str | None:
+    """Which part of an entity's objects makes the object; None where none does."""
+    if (each.kind in ("trigger", "function") and ".search_" in each.object) or "_search_" in _subject(each):
+        return "search"  # which also takes away what is there of an entity that is not searched any more
+    if each.what == "unexpected":
+        return None
+    if each.kind == "grant" and each.object.startswith(("function ", "procedure ")):
+        return "functions"
+    return _PARTS.get(each.kind)
 
 
 def _removals(derived: Sequence[Difference], plan: Plan) -> Iterator[Mending]:
@@ -162,7 +190,7 @@ def _removal(each: Difference, plan: Plan) -> str | None:
         case "rule" if each.what == "unexpected":
             return f"drop rule {name} on {table}"
         case "function" if each.what == "unexpected" and each.object.startswith(f"{plan.schemas.engine}."):
-            return f"drop function {_requoted(each.object, plan)}"
+            return f"drop function if exists {_requoted(each.object, plan)}"
         case "owner" if each.what == "different":
             kind = "routine" if "(" in each.object else "table"
             return f"alter {kind} {_requoted(each.object, plan)} owner to {each.declared}"

@@ -18,6 +18,7 @@ from freehold.engine.migrations.steps import grouped, planned
 from freehold.engine.migrations.structure import Structure, read_structure
 from freehold.engine.migrations.writing import lines
 from freehold.engine.plan import Plan
+from freehold.engine.search import search_drops, search_refresh
 from freehold.engine.settings import configure_role
 from freehold.errors import ConfigurationError, MigrationError
 from freehold.postgres.connections import Connection
@@ -123,6 +124,11 @@ class Migrations:
         place = await self._place(connection, state, structures)
         reached = len(self.folder.revisions) if to is None else max(self.folder.index(to), place)
         pending = self.folder.revisions[place:reached]
+        if state.half and state.half[0] not in [each.id for each in pending]:
+            raise MigrationError(
+                f"revision {state.half[0]} is half done, and not the next one of {self.folder.path}",
+                hint="finish it with the release that has it: freehold migrate up",
+            )
         stamp = self.folder.revisions[place - 1].id if place and not state.known else None
         notes = [f"the tables are as revision {stamp} says: it is noted, and not run"] if stamp else []
         found = await differences(connection, self.plan, self.plan.schemas, self.plan.roles)
@@ -135,9 +141,17 @@ class Migrations:
             )
         if lacking:
             notes.append("policies, triggers, functions and grants stay as they are: they fit the newest revision only")
-        mendings = [] if lacking else mended(found, self.plan)
+        mendings = [] if lacking else [*mended(found, self.plan), *await self._refresh(connection)]
         revisions = [(each, grouped(planned(each.operations("up"), self.plan.schemas)), each.id) for each in pending]
         return Work("up", revisions, mended_engine(found, self.plan), mendings, stamp, notes)
+
+    async def _refresh(self, connection: Connection) -> list[Mending]:
+        """Takes up records for search anew, where the form in which it keeps them has changed."""
+        schemas, entities = self.plan.schemas, self.plan.registry.entities.values()
+        statements = tuple(text for entity in entities for text in search_refresh(entity, schemas))
+        if not statements or await installed_digest(connection, schemas) == self.plan.digest:
+            return []
+        return [Mending("take up records for search where its form is new", statements)]
 
     async def work_down(self, connection: Connection, *, to: str | None) -> Work:
         """What `down` would do: undo revisions, newest first.
@@ -177,7 +191,12 @@ class Migrations:
         mendings = []
         if undone and (kept or to is None):
             entities = self.plan.registry.entities.values()
-            drops = [text for entity in entities for text in function_drops(entity, self.plan.schemas)]
+            schemas = self.plan.schemas
+            drops = [
+                text
+                for entity in entities
+                for text in (*function_drops(entity, schemas), *search_drops(entity, schemas))
+            ]
             lock = "ACCESS EXCLUSIVE on each table"
             mendings = [Mending("make the objects of that revision again", (*drops, *kept), lock)]
         return Work("down", undone, (), mendings, None, notes)
@@ -231,7 +250,7 @@ class Migrations:
         return True
 
     async def _settle(self, connection: Connection) -> list[Difference]:
-        """Notes how the schema is printed now, so that the next run need not look closer, and keeps the derived objects."""
+        """Notes how the schema is printed now, where nothing is left to mend, and keeps the derived objects."""
         plan, schemas = self.plan, self.plan.schemas
         await configure_role(connection, schemas, plan.roles)
         found = await differences(connection, plan, schemas, plan.roles)
@@ -241,7 +260,7 @@ class Migrations:
             await connection.fetch(f"select {schemas.own('note_columns')}()")
             if state.revision is not None and state.revision == self.folder.head:
                 await connection.execute(keep_derived(schemas, state.revision, plan.derived))
-            if not found:
+            if not (mended(found, plan) or mended_engine(found, plan)):
                 await keep_digest(connection, plan, schemas)
                 printed = fingerprint(await read_catalog(connection, schemas, plan.roles))
                 await connection.fetch(
