@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any
@@ -125,6 +126,15 @@ class Connection:
         except DRIVER_ERRORS as error:
             raise translated(error, self._constraints) from error
 
+    async def copy_out(self, text: str) -> bytes:
+        """What COPY sends of a query, as text."""
+        sent = BytesIO()
+        try:
+            await self._driver.copy_from_query(text, output=sent)
+        except DRIVER_ERRORS as error:
+            raise translated(error, self._constraints) from error
+        return sent.getvalue()
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """Commits what happens inside, or rolls it back."""
@@ -203,6 +213,11 @@ class Pool:
         self._recoveries: set[asyncio.Task[None]] = set()
         self._open = 0
         self._closing = False
+
+    @property
+    def address(self) -> Address:
+        """Where its connections lead, and who connects."""
+        return self._address
 
     async def __aenter__(self) -> "Pool":
         self._release(await self._acquire())
