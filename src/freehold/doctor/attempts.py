@@ -15,7 +15,7 @@ from freehold.errors import FreeholdError
 from freehold.model.description import EntityDescription
 from freehold.model.registry import Registry
 from freehold.model.seal import Seal
-from freehold.postgres.connections import Address, Connection, connect
+from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas
 
 __all__ = ["Attempt", "Expected", "Gives", "World", "answer", "answers"]
@@ -35,7 +35,8 @@ class World:
     Args:
         own: the attacker.
         prey: the other organization, or the phantom that stands for it.
-        registry, schemas, roles, address, seal: of the database; the address is the application role's.
+        registry, schemas, roles, seal: of the database.
+        plain: a connection of the application role that is not Freehold's, without a cache of statements.
     """
 
     own: Side
@@ -43,8 +44,8 @@ class World:
     registry: Registry
     schemas: Schemas
     roles: Roles
-    address: Address
     seal: Seal
+    plain: Connection
 
     @property
     def entities(self) -> Iterator[EntityDescription]:
@@ -65,15 +66,16 @@ class World:
 
     @asynccontextmanager
     async def connection(self, *, entered: bool = False) -> AsyncIterator[Connection]:
-        """A connection of the application role that is not Freehold's. What is done there is undone.
+        """The plain connection. What is done there is undone.
 
         Args:
             entered: whether it is in the attacker's context, under its own seal.
         """
-        async with connect(self.address) as connection, connection.rehearsal():
+        async with self.plain.rehearsal():
             if entered:
-                await self.enter(connection, self.own)
-            yield connection
+                await self.enter(self.plain, self.own)
+            yield self.plain
+        await self.plain.execute("discard all")
 
     async def enter(self, connection: Connection, side: Side) -> None:
         """Puts a connection's transaction into a side's context."""

@@ -32,7 +32,7 @@ where attrelid = to_regclass($1) and attnum > 0 and not attisdropped and has_col
 
 # Functions that run as their caller can do no more than SQL of the caller's own; those of extensions are not the application's.
 _FUNCTIONS = """
-select p.oid::regprocedure::text as signature, format('%I.%I', n.nspname, p.proname) as name, p.provariadic <> 0 as variadic,
+select format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) as signature, format('%I.%I', n.nspname, p.proname) as name, p.provariadic <> 0 as variadic,
     array(select format_type(t, null) from unnest(p.proargtypes) with ordinality as a (t, place) order by place) as types
 from pg_proc p join pg_namespace n on n.oid = p.pronamespace
 where p.prosecdef and p.prokind = 'f' and p.prorettype <> 'trigger'::regtype and p.prorettype <> 'event_trigger'::regtype
@@ -86,7 +86,7 @@ def catalogue(world: World, found: Catalogue) -> Iterator[Attempt]:
         for entered in (False, True):
             how = "in its own context" if entered else "without a context"
             run = partial(_call, function=function, entered=entered)
-            gives = ["ids", "organization", "names", "mark", "values"] if function.types else []
+            gives = ["ids", "organization", "names", "mark"] if function.types else []
             if _of_system(function, world) and not entered:
                 continue  # it is there to be called outside of a context, by whoever has the login, for organizations and users
             yield Attempt(GROUP, f"call {function.signature}, {how}", "nothing of theirs", run, gives, compared=False)  # type: ignore[arg-type]  # the literals of Gives

@@ -13,7 +13,7 @@ removed at the end, also after an error or an interruption, and those of a proof
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from freehold.app import Database
@@ -120,10 +120,10 @@ async def attempt_isolation(database: Database, *, given: Given | None = None) -
         FreeholdError: the organizations cannot be made.
     """
     registry = database.application.registry
-    async with _alone(database), _sides(database) as (own, prey):
+    async with _alone(database) as plain, _sides(database) as (own, prey):
         await fill(own, registry, _OWN, given or {})
         stand_in = phantom(database, "freehold-proof-phantom", _MARKS["phantom"], own, _PHANTOM - _OWN)
-        before = _world(database, own, stand_in)
+        before = _world(database, plain, own, stand_in)
         ours = {str(id) for id in (*own.ids, own.organization, own.context.user_id)}
         baseline = {
             attempt.name: masked(_without(shown(await answer(attempt.run(before))), stand_in.mark), ours)
@@ -131,12 +131,11 @@ async def attempt_isolation(database: Database, *, given: Given | None = None) -
             if attempt.compared
         }
         await fill(prey, registry, _THEIRS, given or {})
-        return await _judged(database, own, prey, baseline, ours)
+        return await _judged(database, _world(database, plain, own, prey), baseline, ours)
 
 
-async def _judged(database: Database, own: Side, prey: Side, baseline: dict[str, str], ours: set[str]) -> Proof:
-    registry = database.application.registry
-    world = _world(database, own, prey)
+async def _judged(database: Database, world: World, baseline: dict[str, str], ours: set[str]) -> Proof:
+    registry, own, prey = database.application.registry, world.own, world.prey
     theirs = await prey.documents(registry)
     looked_for = marks(theirs, await own.documents(registry)) | _names(prey)
     outcomes = [_unproved(name, why) for side in (own, prey) for name, why in side.unfilled.items()]
@@ -149,9 +148,9 @@ async def _judged(database: Database, own: Side, prey: Side, baseline: dict[str,
     return Proof(tuple({outcome.name: outcome for outcome in outcomes}.values()))
 
 
-def _world(database: Database, own: Side, prey: Side) -> World:
-    application, store = database.application, database.store
-    return World(own, prey, application.registry, application.schemas, application.roles, store.pool.address, store.seal)
+def _world(database: Database, plain: Connection, own: Side, prey: Side) -> World:
+    application = database.application
+    return World(own, prey, application.registry, application.schemas, application.roles, database.store.seal, plain)
 
 
 def _attempts(world: World) -> Iterator[Attempt]:
@@ -241,11 +240,12 @@ def _untouched(before: list[bytes], after: list[bytes]) -> Outcome:
 
 @asynccontextmanager
 async def _alone(database: Database) -> AsyncIterator[Connection]:
-    """One proof at a time in a database: the names of its organizations are the same each time, so that what was left is found."""
-    async with connect(database.store.pool.address) as connection:
-        await connection.execute("set lock_timeout = 0; set statement_timeout = 0")
-        await connection.fetch("select pg_advisory_lock(hashtext($1))", f"{database.application.schemas.engine}.proof")
-        yield connection
+    """A plain connection, and one proof at a time: the names of its organizations are the same each time, so that what was left is found."""
+    address, lock = database.store.pool.address, f"{database.application.schemas.engine}.proof"
+    async with connect(address) as holder, connect(replace(address, statement_cache_size=0)) as plain:
+        await holder.execute("set lock_timeout = 0; set statement_timeout = 0")
+        await holder.fetch("select pg_advisory_lock(hashtext($1))", lock)
+        yield plain
 
 
 @asynccontextmanager
