@@ -41,8 +41,16 @@ async def test_a_database_as_set_up_has_nothing_wrong(server: Server, name: str)
 
 
 BROKEN: dict[str, tuple[str, str, str]] = {
-    "no synchronous commit": ("FD104", "alter role freehold_app in database {name} set synchronous_commit = off", "synchronous_commit"),
-    "no statement timeout": ("FD106", "alter role freehold_app in database {name} set statement_timeout = 0", "statement_timeout"),
+    "no synchronous commit": (
+        "FD104",
+        "alter role freehold_app in database {name} set synchronous_commit = off",
+        "synchronous_commit",
+    ),
+    "no statement timeout": (
+        "FD106",
+        "alter role freehold_app in database {name} set statement_timeout = 0",
+        "statement_timeout",
+    ),
     "no timeout of idle transactions": (
         "FD107",
         "alter role freehold_app in database {name} set idle_in_transaction_session_timeout = 0",
@@ -123,7 +131,22 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "insert into freehold.log (at, entity, action) values ('2001-12-05', 'Order', 'create'), ('2002-02-05', 'Order', 'create')",
         "freehold.log_default",
     ),
-    "grant added": ("FD320", "grant delete on freehold.organizations to freehold_app", "grant table freehold.organizations to freehold_app"),
+    "grant of a column": (
+        "FD320",
+        "grant update (organization_id) on app.orders to freehold_app",
+        "grant table app.orders.organization_id to freehold_app",
+    ),
+    "grant to everybody": ("FD320", "grant select on app.orders to public", "grant table app.orders to public"),
+    "grant taken away": (
+        "FD320",
+        "revoke insert on app.orders from freehold_app",
+        "grant table app.orders to freehold_app",
+    ),
+    "grant added": (
+        "FD320",
+        "grant delete on freehold.organizations to freehold_app",
+        "grant table freehold.organizations to freehold_app",
+    ),
 }
 
 

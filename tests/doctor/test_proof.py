@@ -24,7 +24,9 @@ async def proved(server: Server, name: str) -> Proof:
 
 
 def told(proof: Proof) -> str:
-    return "\n".join(f"{each.result} {each.name}: {each.happened} {each.evidence}" for each in (*proof.leaks, *proof.unproved))
+    return "\n".join(
+        f"{each.result} {each.name}: {each.happened} {each.evidence}" for each in (*proof.leaks, *proof.unproved)
+    )
 
 
 async def test_isolation_holds(server: Server, name: str) -> None:
@@ -60,7 +62,10 @@ WEAKER: dict[str, tuple[str, str]] = {
         "read app.overview",
     ),
     "a grant on a partition": ("grant select on all tables in schema freehold to freehold_app", "read freehold.log_"),
-    "a unique key of all organizations": ("create unique index on app.orders (number)", "Order: create with their values"),
+    "a unique key of all organizations": (
+        "create unique index on app.orders (number)",
+        "Order: create with their values",
+    ),
     "no seal": (
         "create or replace function freehold.organization_id() returns uuid language sql stable as "
         "$$ select nullif(current_setting('freehold.organization_id', true), '')::uuid $$",
@@ -88,3 +93,14 @@ async def test_without_a_policy_nothing_is_proved(server: Server, name: str) -> 
     proof = await weakened(server, name, "drop policy tenant on app.customers")
     assert not proof.held
     assert any(each.name == "Customer: fill" for each in proof.unproved)
+
+
+async def test_it_holds_for_the_reference_application(server: Server) -> None:
+    from examples.renoz.entities import application as renoz
+
+    async with (
+        scratch(server, renoz) as name,
+        Database.open(server.address(name, renoz), renoz, size=2) as database,
+    ):
+        proof = await attempt_isolation(database)
+    assert proof.held, told(proof)

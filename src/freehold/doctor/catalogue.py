@@ -94,7 +94,9 @@ def catalogue(world: World, found: Catalogue) -> Iterator[Attempt]:
 
 def _of_system(function: Function, world: World) -> bool:
     names = ("create_organization", "create_user", "add_member", "find_organization", "find_user", "find_membership")
-    return function.name in {f"{world.schemas.engine}.{name}" for name in (*names, "remove_organization", "remove_user")}
+    return function.name in {
+        f"{world.schemas.engine}.{name}" for name in (*names, "remove_organization", "remove_user")
+    }
 
 
 async def _read(world: World, relation: str, entered: bool) -> Any:
@@ -112,9 +114,13 @@ async def _call(world: World, function: Function, entered: bool) -> Any:
         arguments = [values[_kind(type_)] for type_ in function.types]
         if any(argument is None for argument in arguments):
             break
-        places = ", ".join(f"cast($${place} as text)::{type_}".replace("$$", "$") for place, type_ in enumerate(function.types, 1))
+        places = ", ".join(
+            f"cast($${place} as text)::{type_}".replace("$$", "$") for place, type_ in enumerate(function.types, 1)
+        )
         async with world.connection(entered=entered) as connection:
-            found.append(await answer(connection.fetch(f"select to_json(x)::text from {function.name}({places}) x", *arguments)))
+            found.append(
+                await answer(connection.fetch(f"select to_json(x)::text from {function.name}({places}) x", *arguments))
+            )
         if not function.types:
             break
     return found

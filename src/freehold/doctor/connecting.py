@@ -27,7 +27,9 @@ def connecting(world: World) -> Iterator[Attempt]:
             entered = (name, expected) in ENTERED
             run = partial(_on_table, do=do, entity=entity, entered=entered)
             how = "in its own context" if entered else "without a context"
-            yield Attempt(GROUP, f"{entity.name}: {name}, {how}", expected, run, ["organization", "ids"], compared=False)
+            yield Attempt(
+                GROUP, f"{entity.name}: {name}, {how}", expected, run, ["organization", "ids"], compared=False
+            )
         for action in ("get", "delete"):
             run = partial(_generated, entity=entity, action=action)
             name = f"{entity.name}: {action} by the generated function, with one's own seal"
@@ -107,7 +109,9 @@ async def _explain(c: Connection, w: World, table: str) -> Any:
 
 
 async def _write_theirs(c: Connection, w: World, table: str) -> Any:
-    return await c.fetch(f"insert into {table} (organization_id, id) values ($1, gen_random_uuid()) returning *", w.prey.organization)
+    return await c.fetch(
+        f"insert into {table} (organization_id, id) values ($1, gen_random_uuid()) returning *", w.prey.organization
+    )
 
 
 async def _move_theirs(c: Connection, w: World, table: str) -> Any:
@@ -162,7 +166,10 @@ SCRIPTS: dict[tuple[str, Expected], str] = {
     ("become the owner from the beginning", REFUSED): "set session authorization {owner}",
     ("read the seals", REFUSED): "select * from {e}.seals",
     ("make a seal", REFUSED): "select {e}.sealed('{organization}', '{{}}')",
-    ("replace the gate", REFUSED): "create or replace function {e}.organization_id() returns uuid language sql as 'select null::uuid'",
+    (
+        "replace the gate",
+        REFUSED,
+    ): "create or replace function {e}.organization_id() returns uuid language sql as 'select null::uuid'",
     ("create in the engine's schema", REFUSED): "create table {e}.loot (n int)",
     ("create in the tables' schema", REFUSED): "create table {a}.loot (n int)",
     ("write the log", REFUSED): "insert into {e}.log (entity, action) values ('x', 'x')",

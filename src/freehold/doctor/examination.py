@@ -100,7 +100,9 @@ class _Examination:
         found = []
         for each in await self._rows(TRIGGERS):
             table, _, name = each.object.rpartition(".")
-            found.append(_finding(TRIGGERS, each.object, each.evidence, each.mend or self._declared_trigger(table, name)))
+            found.append(
+                _finding(TRIGGERS, each.object, each.evidence, each.mend or self._declared_trigger(table, name))
+            )
         return found
 
     def _declared_trigger(self, table: str, name: str) -> str | None:
@@ -138,8 +140,6 @@ class _Examination:
         return [_different(each) for each in found if not _told(each, known)]
 
 
-
-
 def _finding(check: Check, object_: str, evidence: str, mend: str | None) -> Finding:
     return Finding(check.code, check.level, check.title, str(object_), str(evidence), mend)
 
@@ -157,9 +157,25 @@ def _different(difference: Difference) -> Finding:
 
 
 def _granting(difference: Difference) -> str | None:
-    """Grants of whole objects are taken back and given as declared."""
+    """What is granted too much is taken back, and what is missing is given."""
     what, _, who = difference.object.rpartition(" to ")
-    if difference.kind != "grant" or "(" in f"{difference.declared}{difference.actual}":
+    if difference.kind != "grant":
         return None
-    given = f"; grant {difference.declared} on {what} to {who}" if difference.declared else ""
-    return f"revoke all on {what} from {who}{given}"
+    declared, actual = (_privileges(told) for told in (difference.declared, difference.actual))
+    column = ""
+    if what.startswith("table ") and what.count(".") == 2:
+        what, _, name = what.rpartition(".")
+        column = f" ({name})"
+    statements = [f"revoke {_plain(each)}{column} on {what} from {who}" for each in sorted(actual - declared)]
+    for each in sorted(declared - actual):
+        option = " with grant option" if each != _plain(each) else ""
+        statements.append(f"grant {_plain(each)}{column} on {what} to {who}{option}")
+    return "; ".join(statements)
+
+
+def _privileges(told: str | None) -> set[str]:
+    return set(told.split(", ")) if told else set()
+
+
+def _plain(privilege: str) -> str:
+    return privilege.removesuffix(" with grant option")

@@ -159,7 +159,9 @@ def _attempts(world: World) -> Iterator[Attempt]:
 
 
 def _names(side: Side) -> frozenset[str]:
-    return frozenset({str(side.organization), str(side.context.user_id), side.slug, side.email, side.context.request_id})
+    return frozenset(
+        {str(side.organization), str(side.context.user_id), side.slug, side.email, side.context.request_id}
+    )
 
 
 def _without(text: str, mark: str) -> str:
@@ -222,7 +224,9 @@ def _in_words(answered: Any) -> str:
 
 
 def _difference(before: str, after: str) -> tuple[str, ...]:
-    place = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after)))
+    place = next(
+        (n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after))
+    )
     start = max(0, place - 40)
     return (f"before: {before[start : place + 80]}", f"after: {after[start : place + 80]}")
 
@@ -234,8 +238,12 @@ def _unproved(entity: str, why: str) -> Outcome:
 def _untouched(before: list[bytes], after: list[bytes]) -> Outcome:
     same = before == after
     happened = "every record is as it was" if same else "records of the other organization were changed"
-    evidence = () if same else tuple(f"{a[:100]!r} became {b[:100]!r}" for a, b in zip(before, after, strict=True) if a != b)
-    return Outcome("records", "change anything of theirs", "nothing of theirs", "held" if same else "leaked", happened, evidence)
+    evidence = (
+        () if same else tuple(f"{a[:100]!r} became {b[:100]!r}" for a, b in zip(before, after, strict=True) if a != b)
+    )
+    return Outcome(
+        "records", "change anything of theirs", "nothing of theirs", "held" if same else "leaked", happened, evidence
+    )
 
 
 @asynccontextmanager

@@ -163,7 +163,11 @@ def _names(world: World, entity: EntityDescription | None) -> dict[str, str]:
         "user": world.own.email,
     }
     if entity is not None:
-        names |= {"t": schemas.table(entity.table), "name": entity.table, "get": entity_function(schemas, entity, "get")}
+        names |= {
+            "t": schemas.table(entity.table),
+            "name": entity.table,
+            "get": entity_function(schemas, entity, "get"),
+        }
         names |= {"theirs": entity.name}
     return names
 
@@ -171,7 +175,9 @@ def _names(world: World, entity: EntityDescription | None) -> dict[str, str]:
 def _attempt(name: str, text: str, expected: Expected, *, compared: bool = True) -> Attempt:
     run = partial(_query, text=text)
     # What tells of moments and places differs each time; refusals are compared, since they must tell nothing.
-    return Attempt(GROUP, name, expected, run, ["organization", "ids", "names", "mark"] if ":" in text else (), compared)
+    return Attempt(
+        GROUP, name, expected, run, ["organization", "ids", "names", "mark"] if ":" in text else (), compared
+    )
 
 
 async def _query(world: World, text: str) -> Any:
@@ -186,5 +192,7 @@ async def _query(world: World, text: str) -> Any:
         "own_user": str(world.own.context.user_id),
         "theirs": str(first),
     }
-    values = {key: value for key, value in known.items() if f":{key}" in text and (key != "own" or ":own_user" not in text)}
+    values = {
+        key: value for key, value in known.items() if f":{key}" in text and (key != "own" or ":own_user" not in text)
+    }
     return await answer(world.own.session.sql(None, text, limit=10_000, **values))

@@ -45,7 +45,12 @@ async def _then(world: World, entity: EntityDescription, read: Read) -> Any:
 
 def _reads(entity: EntityDescription, world: World) -> Iterator[tuple[str, Expected, Sequence[Gives], Read]]:
     yield "get by id", ABSENT, ["ids"], _gets
-    yield "get many by id", ABSENT, ["ids"], lambda s, e, w: s.get_many(e.cls, [r.id for r in w.theirs(e)], deleted=True)
+    yield (
+        "get many by id",
+        ABSENT,
+        ["ids"],
+        lambda s, e, w: s.get_many(e.cls, [r.id for r in w.theirs(e)], deleted=True),
+    )
     for name, where in _filters(entity):
         yield f"list where {name}", ABSENT, ["ids", "organization", "values"], partial(_where, where=where)
     for relation in world.registry.relations[entity.name].values():
@@ -171,7 +176,9 @@ async def _pages(s: Any, e: EntityDescription, w: World) -> Any:
     theirs = await answer(w.prey.session.list(e.cls, limit=1, deleted=True, private=True))
     cursor = getattr(theirs, "next", None) or after
     if cursor is not None:  # the phantom has no pages, and so no cursor
-        found += await answers([s.list(e.cls, limit=1, deleted=True, private=True, **{way: cursor}) for way in ("after", "before")])
+        found += await answers(
+            [s.list(e.cls, limit=1, deleted=True, private=True, **{way: cursor}) for way in ("after", "before")]
+        )
     return found if cursor is None else found[:-2] + [each for each in found[-2:] if not isinstance(each, Exception)]
 
 
@@ -191,7 +198,9 @@ def _histories(entity: EntityDescription) -> Iterator[tuple[str, Sequence[Gives]
     yield (
         "history of their record",
         ["ids"],
-        lambda w: answers([w.own.session.history((entity.cls, r.id), private=True, limit=1_000) for r in w.theirs(entity)]),
+        lambda w: answers(
+            [w.own.session.history((entity.cls, r.id), private=True, limit=1_000) for r in w.theirs(entity)]
+        ),
     )
     yield "history of the entity", [], lambda w: w.own.session.history(entity.cls, private=True, limit=1_000)
 

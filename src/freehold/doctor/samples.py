@@ -109,7 +109,12 @@ def _texts(wanted: _Wanted, number: int) -> Iterator[str]:
     least, most = wanted.bounds.get("min_length", 0), wanted.bounds.get("max_length", MAXIMUM_TEXT)
     if wanted.mark:
         marked = f"{wanted.mark}{number}"
-        shapes = (f"{marked} {wanted.name.replace('_', ' ')}", marked, f"{marked}@{wanted.mark}.test", f"https://{marked}.test")
+        shapes = (
+            f"{marked} {wanted.name.replace('_', ' ')}",
+            marked,
+            f"{marked}@{wanted.mark}.test",
+            f"https://{marked}.test",
+        )
         yield from (shape.ljust(least, "x") for shape in shapes if len(shape) <= most)
     if pattern is not None:
         yield from (text for text in matching(pattern, number) if least <= len(text) <= most)

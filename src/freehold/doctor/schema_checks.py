@@ -6,7 +6,9 @@ __all__ = ["IN_DEFAULT", "SCHEMA_CHECKS"]
 
 _HOME = "join pg_class c on c.oid = {relation} join pg_namespace n on n.oid = c.relnamespace and n.nspname = $2"
 _TABLE = "format('%I.%I', n.nspname, c.relname)"
-_UNUSED = "exists (select from pg_namespace where nspname = $1) and exists (select from pg_roles where rolname in ($3, $4))"
+_UNUSED = (
+    "exists (select from pg_namespace where nspname = $1) and exists (select from pg_roles where rolname in ($3, $4))"
+)
 _ORGANIZATION = "(select a.attnum from pg_attribute a where a.attrelid = c.oid and a.attname = 'organization_id' and not a.attisdropped)"
 
 SCHEMA_CHECKS = (

@@ -51,7 +51,14 @@ SERVER_CHECKS = (
     ),
     _setting("FD102", "error", "a power failure can destroy the database", "fsync", "= 'off'", "on"),
     _setting("FD103", "error", "a power failure can destroy pages", "full_page_writes", "= 'off'", "on"),
-    _of_role("FD104", "error", "acknowledged commits can be lost in a crash", "synchronous_commit", "value in ('off', 'false')", "on"),
+    _of_role(
+        "FD104",
+        "error",
+        "acknowledged commits can be lost in a crash",
+        "synchronous_commit",
+        "value in ('off', 'false')",
+        "on",
+    ),
     Check(
         "FD105",
         "error",
@@ -59,11 +66,25 @@ SERVER_CHECKS = (
         "select datname as object, pg_encoding_to_char(encoding) as evidence, null as mend from pg_database "
         "where datname = current_database() and pg_encoding_to_char(encoding) <> 'UTF8'",
     ),
-    _of_role("FD106", "warning", "a statement may run without end", "statement_timeout", "value in ('0', '0s', '0ms')", "60s"),
     _of_role(
-        "FD107", "warning", "a transaction may stay open without end", "idle_in_transaction_session_timeout", "value in ('0', '0s', '0ms')", "60s"
+        "FD106", "warning", "a statement may run without end", "statement_timeout", "value in ('0', '0s', '0ms')", "60s"
     ),
-    _of_role("FD108", "note", "compiling plans costs short statements more than it saves", "jit", "value in ('on', 'true')", "off"),
+    _of_role(
+        "FD107",
+        "warning",
+        "a transaction may stay open without end",
+        "idle_in_transaction_session_timeout",
+        "value in ('0', '0s', '0ms')",
+        "60s",
+    ),
+    _of_role(
+        "FD108",
+        "note",
+        "compiling plans costs short statements more than it saves",
+        "jit",
+        "value in ('on', 'true')",
+        "off",
+    ),
     _setting("FD109", "error", "dead rows stay, and transaction numbers run out", "autovacuum", "= 'off'", "on"),
     Check(
         "FD110",

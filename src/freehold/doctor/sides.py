@@ -87,7 +87,9 @@ class Side:
         """Everything that it has, as JSON."""
         found = []
         for entity in registry.entities.values():
-            page = await self.session.list(entity.cls, deleted=entity.soft_delete, private=True, as_json=True, limit=1_000)
+            page = await self.session.list(
+                entity.cls, deleted=entity.soft_delete, private=True, as_json=True, limit=1_000
+            )
             found.append(page.json or b"[]")
         return found
 

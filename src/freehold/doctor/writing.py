@@ -28,7 +28,13 @@ def writing(world: World) -> Iterator[Attempt]:
             yield Attempt(GROUP, f"{entity.name}: refer to theirs by {each.name}", ABSENT, refer, ["ids"])
         same = partial(_same_values, entity=entity)
         yield Attempt(GROUP, f"{entity.name}: create with their values", ABSENT, same, ["values"])
-        yield Attempt(GROUP, f"{entity.name}: create with their id and organization", ABSENT, partial(_base, entity=entity), ["ids", "organization"])
+        yield Attempt(
+            GROUP,
+            f"{entity.name}: create with their id and organization",
+            ABSENT,
+            partial(_base, entity=entity),
+            ["ids", "organization"],
+        )
 
 
 async def _changes(world: World, entity: EntityDescription) -> Any:
@@ -71,7 +77,9 @@ def _fresh(world: World, entity: EntityDescription) -> dict[str, Any]:
     """The prey's values, which no record of one's own has, with one's own references."""
     mine = world.ours(entity)[0].values
     references = {each.name for each in entity.references}
-    return {name: mine.get(name) if name in references else value for name, value in world.theirs(entity)[0].values.items()}
+    return {
+        name: mine.get(name) if name in references else value for name, value in world.theirs(entity)[0].values.items()
+    }
 
 
 async def _same_values(world: World, entity: EntityDescription) -> Any:
@@ -89,7 +97,11 @@ async def _same_values(world: World, entity: EntityDescription) -> Any:
 async def _base(world: World, entity: EntityDescription) -> Any:
     session, found = world.own.session, []
     theirs = world.theirs(entity)[0]
-    for name, value in (("id", theirs.id), ("organization_id", world.prey.organization), ("created_by", world.prey.context.user_id)):
+    for name, value in (
+        ("id", theirs.id),
+        ("organization_id", world.prey.organization),
+        ("created_by", world.prey.context.user_id),
+    ):
         made = await answer(session.create(entity.cls, **{**_fresh(world, entity), name: value}))
         found.append(made)
         await _remove(session, made, entity)
