@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stamp
 
 help:
 	@echo "make demo   the example CRM on the embedded PostgreSQL (CHECK=1 verifies each step)"
-	@echo "make test   format, lint, types, layers, tests"
+	@echo "make test   format, lint, types, layers, tests, and a part of them on the oldest PostgreSQL where it is there"
 	@echo "make bench  the benchmarks against the peers (ONLY=name for one)"
 	@echo "make lint   the checks of 'make test' without the tests"
 	@echo "make docs   the manual, into site/"
@@ -28,7 +28,9 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
+	@sh scripts/servers.sh install
 	$(BIN)/pytest -n 2 $(ARGS)
+	@$(if $(ARGS),,sh scripts/servers.sh test $(BIN)/pytest)
 
 bench: $(STAMP)
 	@PYTHON=$(PYTHON) sh scripts/setup.sh $(VENV) bench

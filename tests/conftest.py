@@ -1,16 +1,17 @@
-"""A real PostgreSQL for all tests: one embedded server for all workers, one database for each of them.
+"""A real PostgreSQL for all tests: one server for all workers, one database for each of them.
 
-Tests keep apart as tenants do: each has organizations of its own.
+The server is the embedded one, or the one of `FREEHOLD_TEST_DATABASE_URL`: the URL of a superuser, in which databases
+`tests_*`, `freehold_test_*` and roles `freehold_*` may be made and dropped. Tests keep apart as tenants do: each has
+organizations of its own.
 """
 
 import asyncio
-import getpass
 import itertools
 import os
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncpg
 import pytest
@@ -18,11 +19,41 @@ import pytest
 from freehold import Address, Application, Context, Database, Session
 from freehold.model.seal import Seal
 from freehold.postgres.connections import connect
-from freehold.postgres.server import EmbeddedServer
+from freehold.testing.plugin import TestDatabases
+from freehold.testing.server import URL as VARIABLE
 from tests import probe
 from tests.world import application
 
+OLDEST = [
+    "engine/test_install.py",
+    "engine/test_privileges.py",
+    "engine/test_refusals.py",
+    "engine/test_role.py",
+    "engine/test_seal.py",
+    "identity/test_system.py",
+    "postgres/test_address.py",
+    "postgres/test_sqlstate.py",
+    "sql/test_statements.py",
+    "store/test_bad_input.py",
+    "store/test_concurrency.py",
+    "store/test_gets.py",
+    "store/test_history.py",
+    "store/test_isolation.py",
+    "store/test_isolation_proof.py",
+    "store/test_past.py",
+    "store/test_writes.py",
+]
+"""The tests that `make test` runs on the oldest PostgreSQL too: what the engine makes there, and what holds on it."""
+
 _numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of `OLDEST`."""
+    oldest = {Path(__file__).parent / name for name in OLDEST}
+    for item in items:
+        if item.path in oldest:
+            item.add_marker(pytest.mark.servers)
 
 
 @dataclass(frozen=True)
@@ -36,6 +67,20 @@ class Server:
 
     admin: Address
     password: str
+
+    @classmethod
+    def of(cls, url: str, password: str) -> "Server":
+        """The server of an administrator's URL, told in parts."""
+        parts = urlsplit(url)
+        asked = dict(parse_qsl(parts.query))
+        admin = Address(
+            host=asked.get("host") or parts.hostname or os.environ.get("PGHOST") or "localhost",
+            port=int(asked.get("port") or parts.port or os.environ.get("PGPORT") or 5432),
+            user=asked.get("user") or unquote(parts.username or "") or "postgres",
+            password=Address(url=url).secret,
+            database=parts.path.strip("/") or "postgres",
+        )
+        return cls(admin, password)
 
     def address(self, database: str, application: Application = application) -> Address:
         """The application role's address of a database."""
@@ -66,21 +111,12 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """The embedded server, shared by the workers of a run and kept between runs, so that only the first waits for initdb."""
-    folder = Path(tempfile.gettempdir()) / f"freehold-tests-{getpass.getuser()}"
-
-    async def start() -> EmbeddedServer:
-        return await EmbeddedServer.start(folder)
-
-    embedded = asyncio.run(start())
-    where = embedded.connection()
-    probe.SEALS.append(Seal(embedded.secret(application.roles.application)))
-    yield Server(
-        Address(host=where.host, port=where.port, user=where.user, password=where.password, database=where.database),
-        embedded.secret(application.roles.application),
-    )
-    asyncio.run(embedded.stop())
+def server(freehold_databases: TestDatabases) -> Server:
+    """The server of the run, shared by its workers: the testing kit's."""
+    found = freehold_databases.server
+    probe.SEALS.append(Seal(found.password))
+    url = os.environ.get(VARIABLE)
+    return Server.of(url, found.password) if url else Server(found.admin, found.password)
 
 
 @pytest.fixture(scope="session")

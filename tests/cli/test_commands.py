@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from urllib.parse import quote
 
 import pytest
 from typer.testing import CliRunner
@@ -21,7 +22,7 @@ def run(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int
 
 
 def url(server: Server, database: str, user: str, password: str) -> str:
-    return f"postgresql://{user}:{password}@/{database}?host={server.admin.host}&port={server.admin.port}"
+    return f"postgresql://{quote(user)}:{quote(password, safe='')}@/{database}?host={server.admin.host}&port={server.admin.port}"
 
 
 def test_every_command_and_option_is_documented() -> None:

@@ -55,7 +55,7 @@ POWERS = {
     "superuser": ("alter role {role} superuser", "superuser"),
     "BYPASSRLS": ("alter role {role} bypassrls", "BYPASSRLS"),
     "member of the owner": ("grant freehold_owner to {role}", "owner"),
-    "member of the owner without inheritance": ("grant freehold_owner to {role} with inherit false", "owner"),
+    "member of the owner without inheritance": ("alter role {role} noinherit; grant freehold_owner to {role}", "owner"),
     "member of a superuser": ("grant {admin} to {role}", "can become|superuser|owns"),
     "no schema": ("revoke usage on schema freehold from {role}", "may not use"),
 }

@@ -398,3 +398,13 @@ async def test_two_hundred_calls_of_two_organizations_over_three_connections(
         await asyncio.gather(*(call(turn) for turn in range(200)))
         await sound(database._store.pool)
         assert database._store.pool._open == 3
+
+
+async def test_values_that_the_driver_refuses_leave_no_lock_of_the_parse(address: Address, admin: Connection) -> None:
+    """The server has parsed the statement by then, in a transaction that nobody would end."""
+    async with pool_of(address, size=1) as pool:
+        with pytest.raises(errors.ValidationError):
+            await pool.fetch_row("select name from app.customers where visits = $1", [object()])
+        held = "select count(*) from pg_locks l join pg_stat_activity a using (pid) where a.usename = $1 and l.relation = $2::regclass"
+        assert await admin.fetchval(held, address.user, "app.customers") == 0
+        await sound(pool)

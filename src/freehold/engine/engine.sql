@@ -62,6 +62,11 @@ language sql stable as $$
     from {engine}.seals s order by s.made_at desc limit 1
 $$;
 
+-- The time that rows are given: when the transaction began. A test's database has another body here (freehold.testing), so that its time can
+-- be set. PostgreSQL puts the body in place of the call: it costs nothing.
+create or replace function {engine}.now() returns timestamptz
+language sql stable parallel safe as $$ select pg_catalog.now() $$;
+
 -- A UUIDv7 (RFC 9562) for rows that raw SQL inserts; PostgreSQL has uuidv7() from 18 on.
 create or replace function {engine}.new_id() returns uuid
 language sql volatile parallel safe as $$
@@ -111,7 +116,7 @@ create sequence if not exists {engine}.log_position;
 create table if not exists {engine}.log (
     position bigint not null default nextval('{engine}.log_position'),
     xid xid8 not null default pg_current_xact_id(),
-    at timestamptz not null default now(),
+    at timestamptz not null default {engine}.now(),
     kind text collate "C" not null default 'change',
     organization_id uuid,
     entity text collate "C" not null,
@@ -181,7 +186,7 @@ language plpgsql volatile parallel unsafe as $$
 begin
     organization_id := {engine}.enter(organization, context);
     moment := ({engine}.context()->>'as_of')::timestamptz;
-    if moment is null or moment > now() then
+    if moment is null or moment > {engine}.now() then
         raise exception '% is no moment in the past', coalesce(moment::text, 'nothing') using errcode = 'FH100';
     elsif moment < {engine}.log_begins() then
         raise exception 'the log was pruned: it tells what was from % on', {engine}.log_begins() using errcode = 'FH204';
@@ -284,6 +289,6 @@ revoke all on all functions in schema {engine} from public;
 grant usage on schema {engine} to {application};
 grant select on {engine}.log to {application};
 grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
-    {engine}.new_id(), {engine}.extend_log(integer), {engine}.log_begins(), {engine}.enter_past(uuid, text),
+    {engine}.now(), {engine}.new_id(), {engine}.extend_log(integer), {engine}.log_begins(), {engine}.enter_past(uuid, text),
     {engine}.absent_columns(timestamptz), {engine}.read(uuid, text, text, jsonb, integer),
     {engine}.explain(uuid, text, text, jsonb) to {application};

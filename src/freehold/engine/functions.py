@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from freehold.engine.blocks import Roles
+from freehold.engine.search import search_objects
 from freehold.engine.tables import declared_default
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.sql.identifiers import Schemas, literal, quoted
@@ -43,6 +44,7 @@ def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) ->
     statements = [
         *_isolation(entity, schemas, roles),
         *_triggers(entity, schemas),
+        *search_objects(entity, schemas),
         *_function_drops(entity, schemas),
         _get(entity, schemas),
         _create(entity, schemas),
@@ -51,7 +53,7 @@ def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) ->
     if entity.changeable:
         statements.append(_change(entity, schemas, "update", _patch(entity), guard, ", jsonb"))
     if entity.soft_delete:
-        statements.append(_change(entity, schemas, "delete", "deleted_at = now()", guard))
+        statements.append(_change(entity, schemas, "delete", f"deleted_at = {schemas.own('now')}()", guard))
         statements.append(_change(entity, schemas, "restore", "deleted_at = null", "t.deleted_at is not null"))
         statements.append(_change(entity, schemas, "purge", None, "true"))
     else:
@@ -121,7 +123,7 @@ end $freehold$"""
 
 
 def _create(entity: EntityDescription, schemas: Schemas) -> str:
-    actor = f"{schemas.own('actor_id')}()"
+    actor, now = f"{schemas.own('actor_id')}()", f"{schemas.own('now')}()"
     given = ", ".join(map(_given, entity.own))
     return f"""
 create function {entity_function(schemas, entity, "create")}(uuid, text, jsonb, {_answer(entity)})
@@ -131,7 +133,7 @@ declare _entered uuid := {schemas.own("enter")}($1, $2);
 begin
     insert into {schemas.table(entity.table)} as t
         (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.own)})
-    select $1, coalesce(r.id, {schemas.own("new_id")}()), 1, now(), {actor}, now(), {actor}, {given}
+    select $1, coalesce(r.id, {schemas.own("new_id")}()), 1, {now}, {actor}, {now}, {actor}, {given}
     from jsonb_populate_record(null::{schemas.table(entity.table)}, $3) as r
     returning {_names(entity.public, "t.")} into {_names(entity.public)};
 end $freehold$"""
@@ -161,7 +163,9 @@ def _change(
     """
     table = schemas.table(entity.table)
     expected = f"t.organization_id = $1 and t.id = $3 and t.version = $4 and {guard}"
-    bookkeeping = f"version = t.version + 1, updated_at = now(), updated_by = {schemas.own('actor_id')}()"
+    bookkeeping = (
+        f"version = t.version + 1, updated_at = {schemas.own('now')}(), updated_by = {schemas.own('actor_id')}()"
+    )
     statement = f"delete from {table} as t" if change is None else f"update {table} as t set {change}, {bookkeeping}"
     return f"""
 create function {entity_function(schemas, entity, action)}(uuid, text, uuid, integer{parameter}, out _outcome text, {_answer(entity)})

@@ -6,6 +6,7 @@ query. Tables that exist are never altered here: where they differ from the decl
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Mapping
 
@@ -99,10 +100,18 @@ async def install(connection: Connection, planned: Plan, schemas: Schemas, roles
 
 
 async def empower_owner(connection: Connection, roles: Roles) -> None:
-    """Lets the owner create schemas here, and whoever administers act as the owner."""
+    """Lets the owner create schemas here, and whoever administers act as the owner.
+
+    Memberships belong to the whole server, as roles do: where the set-up of another database grants the same in this
+    moment, the second grant fails on the first one's row, and is there.
+    """
     database = await connection.fetch("select quote_ident(current_database()) as name")
     await connection.execute(f"grant create on database {database[0]['name']} to {quoted(roles.owner)}")
-    await connection.execute(f"grant {quoted(roles.owner)} to current_user")
+    usable = await connection.fetch("select pg_has_role(current_user, $1, 'usage') as usable", roles.owner)
+    if not usable[0]["usable"]:
+        with contextlib.suppress(UniqueError):
+            async with connection.transaction():
+                await connection.execute(f"grant {quoted(roles.owner)} to current_user")
 
 
 async def installed_digest(connection: Connection, schemas: Schemas) -> str | None:

@@ -16,6 +16,11 @@ _SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
+    "bytea_output": "hex",  # JSON has bytes and floats as they are printed
+    "extra_float_digits": "1",
+    "default_transaction_isolation": "read committed",  # writers that meet are told by versions, not by failing
+    "row_security": "on",
+    "jit": "off",  # compiling a list's plan takes longer than the list; and so that it is as on the embedded server
 }
 
 

@@ -78,8 +78,8 @@ def _column(field: FieldDescription, schemas: Schemas) -> Column[Any]:
         "organization_id": f"{schemas.own('organization_id')}()",
         "id": f"{schemas.own('new_id')}()",
         "version": "1",
-        "created_at": "now()",
-        "updated_at": "now()",
+        "created_at": f"{schemas.own('now')}()",
+        "updated_at": f"{schemas.own('now')}()",
         "created_by": f"{schemas.own('actor_id')}()",
         "updated_by": f"{schemas.own('actor_id')}()",
     }

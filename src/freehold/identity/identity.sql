@@ -6,7 +6,7 @@ create table if not exists {engine}.organizations (
     id uuid primary key default {engine}.new_id(),
     name text collate "C" not null constraint organizations_name_check check (char_length(name) between 1 and 200),
     slug text collate "C" not null constraint organizations_slug_check check (slug ~ '^[a-z0-9]([a-z0-9-]{{0,61}}[a-z0-9])?$'),
-    created_at timestamptz not null default now(),
+    created_at timestamptz not null default {engine}.now(),
     constraint organizations_slug_key unique (slug)
 );
 
@@ -14,7 +14,7 @@ create table if not exists {engine}.users (
     id uuid primary key default {engine}.new_id(),
     email text collate "C" not null constraint users_email_check check (char_length(email) between 3 and 320 and email = lower(email)),
     name text collate "C" not null constraint users_name_check check (char_length(name) between 1 and 200),
-    created_at timestamptz not null default now(),
+    created_at timestamptz not null default {engine}.now(),
     constraint users_email_key unique (email)
 );
 
@@ -22,7 +22,7 @@ create table if not exists {engine}.memberships (
     organization_id uuid not null constraint memberships_organization_id_fkey references {engine}.organizations (id) on delete cascade,
     user_id uuid not null constraint memberships_user_id_fkey references {engine}.users (id) on delete cascade,
     role text collate "C" not null constraint memberships_role_check check (role ~ '^[a-z][a-z0-9_]{{0,62}}$'),
-    created_at timestamptz not null default now(),
+    created_at timestamptz not null default {engine}.now(),
     primary key (organization_id, user_id)
 );
 create index if not exists memberships_user_id_idx on {engine}.memberships (user_id);

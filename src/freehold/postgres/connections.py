@@ -9,21 +9,18 @@ driver's timer, which cancels it on the server, and by the role's own statement_
 """
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from io import BytesIO
-from ssl import SSLContext
 from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
 from freehold.errors import ConfigurationError, UnavailableError
 from freehold.model.registry import Constraint
+from freehold.postgres.address import Address, Driver
 from freehold.postgres.sqlstate import DRIVER_ERRORS, translated
 
 __all__ = ["Address", "Connection", "Pool", "connect"]
@@ -31,79 +28,10 @@ __all__ = ["Address", "Connection", "Pool", "connect"]
 Row = Mapping[str, Any]  # Any: a column's value
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a database is and who connects.
-
-    Args:
-        url: `postgresql://user:password@host:port/database`; other arguments go before what it says.
-        host: a name, an address, or the directory of a socket.
-        port, user, password, database: as usual.
-        ssl: as asyncpg takes it; None lets the URL decide.
-        statement_cache_size: prepared statements kept per connection; 0 behind a pooler that cannot hold them.
-        connect_timeout: seconds to wait for a connection to open.
-    """
-
-    url: str | None = None
-    host: str | None = None
-    port: int | None = None
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-    database: str | None = None
-    ssl: SSLContext | str | bool | None = None
-    statement_cache_size: int = 500
-    connect_timeout: float = 10.0
-
-    def __repr__(self) -> str:
-        return f"Address(host={self.host!r}, port={self.port!r}, user={self.user!r}, database={self.database!r})"  # never the password
-
-    @property
-    def secret(self) -> str | None:
-        """The password, where it is told here, in the URL, or in PGPASSWORD; a password file is not looked into."""
-        if self.password is not None:
-            return self.password
-        parts = urlsplit(self.url or "")
-        asked = parse_qs(parts.query).get("password", [None])[-1]
-        given = unquote(parts.password) if parts.password is not None else asked
-        return given if given is not None else os.environ.get("PGPASSWORD")
-
-    async def open(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """A new driver connection.
-
-        Raises:
-            UnavailableError: the server cannot be reached.
-            ConfigurationError: it refuses the login, or the address is wrong.
-        """
-        try:
-            connection = await asyncpg.connect(
-                self.url,
-                host=self.host,
-                port=self.port,
-                user=self.user,
-                password=self.password,
-                database=self.database,
-                ssl=self.ssl,
-                timeout=self.connect_timeout,
-                statement_cache_size=self.statement_cache_size,
-                server_settings={"application_name": "freehold"},
-            )
-            # JSON as the bytes that came: they go to Pydantic or to the client as they are.
-            await connection.set_type_codec("json", schema="pg_catalog", format="binary", encoder=bytes, decoder=bytes)
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError(
-                f"the connection URL is wrong: {error}", hint="postgresql://user:password@host:port/database"
-            ) from error
-        except DRIVER_ERRORS as error:
-            raise translated(error, {}) from error
-        return connection
-
-
 class Connection:
     """One connection for set-up work: scripts and statements of the engine."""
 
-    def __init__(
-        self, driver: "asyncpg.Connection[asyncpg.Record]", constraints: Mapping[str, Constraint] | None = None
-    ) -> None:
+    def __init__(self, driver: Driver, constraints: Mapping[str, Constraint] | None = None) -> None:
         self._driver = driver
         self._constraints = constraints or {}
 
@@ -161,17 +89,21 @@ async def connect(address: Address) -> AsyncIterator[Connection]:
     """A connection of its own, closed at the end."""
     driver = await address.open()
     try:
+        await address.verify(driver)
         yield Connection(driver)
     finally:
         await driver.close(timeout=5)
 
 
-async def _settle(connection: "asyncpg.Connection[asyncpg.Record]", seconds: float = 5) -> None:
-    """Waits until a statement that was given up has ended on the server, or ends the connection.
+async def _settle(connection: Driver, seconds: float = 5) -> None:
+    """Waits until what was begun has ended on the server, or ends the connection.
 
     The driver asks the server to cancel and goes on at once; the server may end the statement later, and ignores a
     cancellation that comes before the statement. Whoever hears of a timeout must not see the statement's effect appear
     afterwards, and who gets the connection next must not wait for it.
+
+    Where the driver refuses the values after the server has parsed the statement, the transaction of the parse is still
+    open, with its locks, and a pooler holds a server connection for it: the next statement ends it.
     """
     if connection.is_closed():
         return
@@ -208,11 +140,12 @@ class Pool:
         self._size = size
         self._wait = wait
         self._timeout = timeout
-        self._idle: deque[asyncpg.Connection[asyncpg.Record]] = deque()
-        self._waiters: deque[asyncio.Future[asyncpg.Connection[asyncpg.Record] | None]] = deque()
+        self._idle: deque[Driver] = deque()
+        self._waiters: deque[asyncio.Future[Driver | None]] = deque()
         self._recoveries: set[asyncio.Task[None]] = set()
         self._open = 0
         self._closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def address(self) -> Address:
@@ -220,7 +153,15 @@ class Pool:
         return self._address
 
     async def __aenter__(self) -> "Pool":
-        self._release(await self._acquire())
+        self._settle_in(asyncio.get_running_loop())
+        first = await self._acquire()
+        try:
+            await self._address.verify(first)
+        except BaseException:
+            first.terminate()
+            self._release(first)
+            raise
+        self._release(first)
         return self
 
     async def __aexit__(
@@ -246,6 +187,8 @@ class Pool:
         Raises:
             FreeholdError: whatever PostgreSQL or the connection reported, translated.
         """
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._settle_in(loop)
         connection = self._warm() or await self._acquire()
         bound = self._timeout if timeout is None else timeout
         try:
@@ -254,7 +197,7 @@ class Pool:
             self._recover_behind(connection)
             raise
         except DRIVER_ERRORS as error:
-            if isinstance(error, asyncio.TimeoutError):
+            if getattr(error, "severity", None) is None:  # the server did not say it, so its part may not have ended
                 await _settle(connection)
             self._release(connection)
             raise translated(error, self._constraints, bound) from error
@@ -280,7 +223,16 @@ class Pool:
             except DRIVER_ERRORS:
                 connection.terminate()
 
-    def _warm(self) -> "asyncpg.Connection[asyncpg.Record] | None":
+    def _settle_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Takes the first loop as the pool's. Connections belong to a loop, and would hang or break in another."""
+        if self._loop is not None:
+            raise ConfigurationError(
+                "the database was opened in another event loop than this call runs in",
+                hint="open it in the loop that uses it, once for each asyncio.run; in tests, give tests and fixtures the same loop scope",
+            )
+        self._loop = loop
+
+    def _warm(self) -> "Driver | None":
         """The connection that was used last, if one is idle."""
         while self._idle:
             connection = self._idle.pop()
@@ -289,7 +241,7 @@ class Pool:
             self._open -= 1  # the server or the network ended it while it was idle
         return None
 
-    async def _acquire(self) -> "asyncpg.Connection[asyncpg.Record]":
+    async def _acquire(self) -> Driver:
         warm = self._warm()
         if warm is not None:
             return warm
@@ -299,7 +251,7 @@ class Pool:
             return await self._connect()
         return await self._queue()
 
-    async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
+    async def _connect(self) -> Driver:
         self._open += 1
         try:
             return await self._address.open()
@@ -308,8 +260,8 @@ class Pool:
             self._wake(None)
             raise
 
-    async def _queue(self) -> "asyncpg.Connection[asyncpg.Record]":
-        waiter: asyncio.Future[asyncpg.Connection[asyncpg.Record] | None] = asyncio.get_running_loop().create_future()
+    async def _queue(self) -> Driver:
+        waiter: asyncio.Future[Driver | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
             async with asyncio.timeout(self._wait):
@@ -327,7 +279,7 @@ class Pool:
             raise
         return connection if connection is not None else await self._acquire()
 
-    def _release(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    def _release(self, connection: Driver) -> None:
         if connection.is_closed():
             self._open -= 1
             self._wake(None)
@@ -337,7 +289,7 @@ class Pool:
         else:
             self._pass_on(connection)
 
-    def _recover_behind(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    def _recover_behind(self, connection: Driver) -> None:
         """Makes a connection fit for use after its call was cancelled, without holding up the cancellation."""
 
         async def recover() -> None:
@@ -350,11 +302,11 @@ class Pool:
         self._recoveries.add(recovery)
         recovery.add_done_callback(self._recoveries.discard)
 
-    def _pass_on(self, connection: "asyncpg.Connection[asyncpg.Record] | None") -> None:
+    def _pass_on(self, connection: "Driver | None") -> None:
         if not self._wake(connection) and connection is not None:
             self._idle.append(connection)
 
-    def _wake(self, connection: "asyncpg.Connection[asyncpg.Record] | None") -> bool:
+    def _wake(self, connection: "Driver | None") -> bool:
         """Hands a connection (or, with None, the right to open one) to who has waited longest."""
         while self._waiters:
             waiter = self._waiters.popleft()

@@ -119,6 +119,11 @@ def _from_class(state: str, message: str, error: asyncpg.PostgresError) -> Freeh
         return ConfigurationError(
             f"the database refused the login: {message}", hint="check user and password of the connection URL"
         )
+    if state == "26000":  # each name is used by one connection alone, so it is not the program that has forgotten it
+        return ConfigurationError(
+            "a prepared statement is gone: something between this program and PostgreSQL does not keep them",
+            hint="add ?prepared=off to the connection URL, or prepared=False to the Address",
+        )
     if state == "3D000":
         return ConfigurationError(message, hint="create the database, or correct the name in the connection URL")
     return DatabaseError(message, sqlstate=state, hint="retry the whole transaction" if state[:2] == "40" else None)

@@ -1,0 +1,1 @@
+"""Tests of the CRM, as an application would have them."""
