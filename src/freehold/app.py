@@ -117,6 +117,11 @@ class Database:
         self.application = application
         self._store = store
 
+    @property
+    def store(self) -> Store:
+        """What its sessions share: for tools that look behind them."""
+        return self._store
+
     @classmethod
     @asynccontextmanager
     async def open(

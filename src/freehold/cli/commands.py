@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from freehold.app import Database
+from freehold.cli.doctor import doctor
 from freehold.cli.loading import load_application
 from freehold.cli.log import log
 from freehold.cli.migrate import migrate
@@ -28,6 +29,7 @@ commands = typer.Typer(
 
 commands.add_typer(log, name="log")
 commands.add_typer(migrate, name="migrate")
+commands.command()(doctor)
 
 SEAL = "FREEHOLD_SEAL"
 PASSWORD = "FREEHOLD_APPLICATION_PASSWORD"  # noqa: S105  # the variable's name
