@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from freehold.engine.blocks import Roles
+from freehold.engine.search import search_objects
 from freehold.engine.tables import declared_default
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.sql.identifiers import Schemas, literal, quoted
@@ -43,6 +44,7 @@ def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) ->
     statements = [
         *_isolation(entity, schemas, roles),
         *_triggers(entity, schemas),
+        *search_objects(entity, schemas),
         *_function_drops(entity, schemas),
         _get(entity, schemas),
         _create(entity, schemas),

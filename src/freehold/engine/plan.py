@@ -11,6 +11,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from freehold.engine.blocks import Roles, blocks
 from freehold.engine.functions import entity_objects
+from freehold.engine.search import tokenizer
 from freehold.engine.tables import build_tables
 from freehold.model.registry import Registry
 from freehold.sql.identifiers import Schemas, quoted
@@ -54,7 +55,11 @@ class Plan:
         ]
         for package, file in (("freehold.engine", "engine.sql"), *self.rooms):
             statements += blocks(package, file, self.schemas, self.roles).values()
-        return statements
+        return [
+            *statements,
+            tokenizer(self.schemas),
+            *blocks("freehold.engine", "search.sql", self.schemas, self.roles).values(),
+        ]
 
     @cached_property
     def tables(self) -> Mapping[str, list[str]]:

@@ -14,6 +14,7 @@ import secrets
 from contextlib import AsyncExitStack
 
 from freehold.app import Application
+from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Connection, connect
 from freehold.sql.identifiers import literal, quoted
 from freehold.testing.clock import clock_function
@@ -23,8 +24,8 @@ __all__ = ["Databases"]
 
 _TEMPLATE = "freehold_test_template_"
 _LEFT = re.compile(r"freehold_test_([0-9a-f]{8})_\d+")
-_KEPT = 5
-"""Templates that stay: enough to go to and fro between branches."""
+_KEPT = 10
+"""Templates that stay: enough for some applications, and to go to and fro between branches."""
 _LOCKS = 1_718_773_102
 """The class of the kit's advisory locks."""
 
@@ -77,19 +78,27 @@ class Databases:
         Returns:
             Its name.
         """
-        template = await self._template(application)
         name = f"freehold_test_{self._run}_{next(self._numbers)}"
-        # Written through to the disk, the log of every page takes longer than the files themselves.
-        strategy = "file_copy" if self.server.durable else "wal_log"
-        await self._connection.execute(
-            f"create database {quoted(name)} template {quoted(template)} strategy {strategy}"
-        )
+        template = await self._template(application)
+        try:
+            await self._copy(template, name)
+        except ConfigurationError:  # another run has dropped it, as one of the older ones
+            self._templates.clear()
+            template = await self._template(application)
+            await self._copy(template, name)
         self._made.add(name)
         await self._repeat_settings(template, name)
         if shared_transaction:
             async with connect(self.server.admin_address(name)) as connection:
                 await connection.execute(clock_function(application.schemas, "statement_timestamp"))
         return name
+
+    async def _copy(self, template: str, name: str) -> None:
+        # Written through to the disk, the log of every page takes longer than the files themselves.
+        strategy = "file_copy" if self.server.durable else "wal_log"
+        await self._connection.execute(
+            f"create database {quoted(name)} template {quoted(template)} strategy {strategy}"
+        )
 
     async def empty(self) -> str:
         """A new database without anything. Returns its name."""
