@@ -16,11 +16,10 @@ import asyncpg
 import pytest
 
 from freehold import Context, Database, Include, Session
-from freehold.engine.functions import action_call
 from tests.conftest import Server, new_context
-from tests.probe import enter, plain, sealed
+from tests.probe import enter, plain
 from tests.sql.messages import Sent
-from tests.sql.test_statements import PAGED, READS
+from tests.sql.test_statements import READS
 from tests.world import Contact, Customer, Order, application
 
 LARGE, SMALL = 8_000, 1_000
@@ -98,9 +97,10 @@ def plans_name(server: Server) -> str:
 @pytest.fixture
 async def large(server: Server, plans_name: str) -> AsyncIterator[Session]:
     """A session of the large organization."""
-    async with Database.open(server.address(plans_name), application, size=2) as database, plain(
-        server.admin_address(plans_name)
-    ) as admin:
+    async with (
+        Database.open(server.address(plans_name), application, size=2) as database,
+        plain(server.admin_address(plans_name)) as admin,
+    ):
         id = await admin.fetchval("select organization_id from app.customers group by 1 order by count(*) desc limit 1")
         async with database.session(Context(id)) as session:
             yield session
@@ -140,7 +140,9 @@ async def planner(request: pytest.FixtureRequest, server: Server, plans_name: st
         except asyncpg.PostgresError as error:
             pytest.skip(f"the server cannot tell plans: {error}")
         # What is empty (months to come) may be read whole.
-        filled = await connection.fetch("select relname from pg_class where relkind in ('r', 'i') and reltuples > 1000 and relnamespace::regnamespace::text in ('app', 'freehold')")
+        filled = await connection.fetch(
+            "select relname from pg_class where relkind in ('r', 'i') and reltuples > 1000 and relnamespace::regnamespace::text in ('app', 'freehold')"
+        )
         for setting in (
             "auto_explain.log_min_duration = 0",
             "auto_explain.log_nested_statements = on",
@@ -177,9 +179,14 @@ def flaws(told: Plan, tables: frozenset[str]) -> list[str]:
 
 async def test_show(large: Session, sent: list[Sent], planner: Planner) -> None:
     customer = (await large.list(Customer, limit=1))[0]
-    for name, read in {**READS, **MORE, **{"find "+k: (lambda s, c, w=w: s.list(Customer, where=w, limit=2)) for k, w in FILTERED.items()}}.items():
+    for name, read in {
+        **READS,
+        **MORE,
+        **{"find " + k: (lambda s, c, w=w: s.list(Customer, where=w, limit=2)) for k, w in FILTERED.items()},
+    }.items():
         sent.clear()
-        if name == "sql": continue
+        if name == "sql":
+            continue
         await read(large, customer)
         for message in sent:
             plans = await planner.plans(message.text, *message.arguments)
@@ -198,4 +205,9 @@ async def test_show(large: Session, sent: list[Sent], planner: Planner) -> None:
         for plan in await planner.plans(message.text, *message.arguments):
             for flaw in flaws(plan, planner.tables):
                 print(name, "|", flaw[:150])
-            print(name, [node["Node Type"] for node in nodes(plan["Plan"])][-4:], [node.get("Index Cond", "")[-200:] for node in nodes(plan["Plan"]) if "Index" in node["Node Type"]], [node.get("Filter", "")[-200:] for node in nodes(plan["Plan"]) if "Index" in node["Node Type"]])
+            print(
+                name,
+                [node["Node Type"] for node in nodes(plan["Plan"])][-4:],
+                [node.get("Index Cond", "")[-200:] for node in nodes(plan["Plan"]) if "Index" in node["Node Type"]],
+                [node.get("Filter", "")[-200:] for node in nodes(plan["Plan"]) if "Index" in node["Node Type"]],
+            )

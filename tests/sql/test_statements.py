@@ -15,7 +15,6 @@ from tests.probe import plain, sealed
 from tests.sql.messages import Sent
 from tests.world import Contact, Customer, Order
 
-
 READS = {
     "get": lambda s, c: s.get(Customer, c.id),
     "get with private fields": lambda s, c: s.get(Customer, c.id, private=True),
