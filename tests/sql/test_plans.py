@@ -259,29 +259,35 @@ async def pages(large: Session, order: str | None, cursor: str | None = None) ->
     await large.list(Customer, order_by=order, limit=20, before=second.previous)
 
 
-@pytest.mark.parametrize("order", ORDERS)
-async def test_a_page_is_read_from_where_it_begins(
-    large: Session, sent: list[Sent], planner: Planner, order: str | None
-) -> None:
-    last = await large.list(Customer, order_by=order, limit=1_000, after=await far(large, order))
-    sent.clear()
-    await pages(large, order)
-    await pages(large, order, last.next)
-    _, *later = sent
-    for message in sent:
-        (plan,) = await of_itself(planner, message)
-        assert flaws(plan, planner.tables) == []
-        # Sorted are at most the rows of one page, from two stretches of the index.
-        sorts = [node for node in nodes(plan["Plan"]) if "Sort" in node["Node Type"]]
-        assert not sorts or "Append" in {node["Node Type"] for node in nodes(sorts[0])}, message.text
-        scans = [node for node in nodes(plan["Plan"]) if node.get("Relation Name") == "customers"]
-        assert {node["Node Type"] for node in scans} == {"Index Scan"}
-        if message in later:
-            # The rest of what the order compares is in the index's condition, not in a filter over all that lies before.
-            assert all(re.fullmatch(r"\(t\w*\.deleted_at IS NULL\)", node.get("Filter", "")) for node in scans), (
-                message.text
-            )
-    assert len(later) == 5
+async def test_a_page_is_read_from_where_it_begins(large: Session, sent: list[Sent], planner: Planner) -> None:
+    for order in ORDERS:
+        last = await large.list(Customer, order_by=order, limit=1_000, after=await far(large, order))
+        sent.clear()
+        await pages(large, order)
+        await pages(large, order, last.next)
+        first, *later = sent
+        assert len(later) == 5
+        assert await roundabout(planner, first) == []
+        for message in later:
+            assert await roundabout(planner, message, later=True) == [], message.text
+
+
+async def roundabout(planner: Planner, message: Sent, *, later: bool = False) -> list[str]:
+    """What makes the plan of a page read more than the page."""
+    (plan,) = await of_itself(planner, message)
+    found = flaws(plan, planner.tables)
+    # Sorted are at most the rows of one page, from two stretches of the index.
+    sorts = [node for node in nodes(plan["Plan"]) if "Sort" in node["Node Type"]]
+    if sorts and "Append" not in {node["Node Type"] for node in nodes(sorts[0])}:
+        found.append("all rows are sorted")
+    for node in nodes(plan["Plan"]):
+        if node.get("Relation Name") == "customers":
+            if node["Node Type"] != "Index Scan":
+                found.append(f"{node['Node Type']} in place of an index's order")
+            # What else the order compares is in the index's condition, not in a filter over all that lies before.
+            elif later and not re.fullmatch(r"\(t\w*\.deleted_at IS NULL\)", node.get("Filter", "")):
+                found.append(f"read and thrown away: {node.get('Filter')}")
+    return found
 
 
 async def far(large: Session, order: str | None) -> str | None:
@@ -324,30 +330,25 @@ async def test_writes_and_what_they_set_off_use_indexes(large: Session, planner:
     assert [flaw for plan in planner.told for flaw in flaws(plan, planner.tables)] == []
 
 
-@pytest.mark.parametrize(
-    ("broken", "flaw"),
-    [
-        ("drop index app.customers_name_idx, app.customers_status_name_idx", "without name"),
-        ("drop index freehold.log_record_idx, freehold.log_position_idx, freehold.log_request_idx", "is read whole"),
-        (
-            "alter policy tenant on app.customers using (organization_id = freehold.organization_id())",
-            "asked for each row",
-        ),
-    ],
-)
-async def test_what_is_broken_is_seen(
-    server: Server, plans_name: str, large: Session, sent: list[Sent], planner: Planner, broken: str, flaw: str
-) -> None:
+BROKEN = {
+    "drop index app.customers_name_idx, app.customers_status_name_idx": "without name",
+    "drop index freehold.log_record_idx, freehold.log_position_idx, freehold.log_request_idx": "is read whole",
+    "alter policy tenant on app.customers using (organization_id = freehold.organization_id())": "asked for each row",
+}
+
+
+async def test_what_is_broken_is_seen(large: Session, sent: list[Sent], planner: Planner) -> None:
     customer = (await large.list(Customer, limit=1))[0]
     sent.clear()
     await large.list(Customer, where={"name": "c55"})
     await large.history(customer)
     messages = list(sent)
-    async with planner.undone() as run:
-        await run("reset role")
-        await run(broken)
-        await run("set role freehold_app")
-        for message in messages:
-            await run(message.text, *message.arguments)
-    found = [each for plan in planner.told for each in flaws(plan, planner.tables)]
-    assert any(flaw in each for each in [*found, without("name", planner.told)])
+    for broken, flaw in BROKEN.items():
+        async with planner.undone() as run:
+            await run("reset role")
+            await run(broken)
+            await run("set role freehold_app")
+            for message in messages:
+                await run(message.text, *message.arguments)
+        found = [each for plan in planner.told for each in flaws(plan, planner.tables)]
+        assert any(flaw in each for each in [*found, without("name", planner.told)]), broken
