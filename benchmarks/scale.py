@@ -123,7 +123,7 @@ async def measure(scale: Scale, console: Console) -> Outcome:
         contexts, loaded = await load(database, address, scale.customers, console)
         await _settle(administrator, fresh=loaded.rows > 0)
         tenants = [
-            Tenant(ordinal, size, database.session(context))
+            Tenant(ordinal, size, context, database)
             for ordinal, (size, context) in enumerate(zip(sizes(scale.customers), contexts, strict=True))
         ]
         await prepare(tenants)

@@ -11,7 +11,7 @@ from examples.renoz.analytics import dashboard
 from examples.renoz.entities import Activity, Customer, Order
 
 from benchmarks.scale_data import BEGINNINGS, CITIES, ENDINGS, LETTERS, MIDDLES, TRADES, customer_id
-from freehold import Include, Session
+from freehold import Context, Database, Include, Session
 
 __all__ = ["CALLS", "Call", "Caller", "Tenant", "prepare"]
 
@@ -33,7 +33,8 @@ class Tenant:
     Args:
         ordinal: 0 is the large one.
         size: customers that were loaded.
-        session: of its user.
+        context: of its user.
+        database: what sessions are made from.
         far: by order, the cursor of the 1,000th page, or of the last one where there are fewer.
         created: customers that were created, by this run and those before it.
         moment: before the calls began.
@@ -41,10 +42,16 @@ class Tenant:
 
     ordinal: int
     size: int
-    session: Session
+    context: Context
+    database: Database
     far: dict[str | None, str | None] = field(default_factory=dict)
     created: int = 0
     moment: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def session(self) -> Session:
+        """A session for one call, as a request has one."""
+        return self.database.session(self.context)
 
     def next_number(self) -> str:
         """A number that no customer has yet: `L-00000` and so on."""

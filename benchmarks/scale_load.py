@@ -83,7 +83,10 @@ class Loader:
             yield context
 
     async def missing(self, connection: Connection, wanted: Sequence[Chunk]) -> list[Chunk]:
-        """The chunks that are not there: a chunk is one transaction, so its first customer speaks for all of it."""
+        """The chunks that are not there: a chunk is one transaction, so its first customer speaks for all of it.
+
+        What chunks refer to, the organizations' products, is made where it is missing.
+        """
         by_organization: dict[int, list[Chunk]] = {}
         for chunk in wanted:
             by_organization.setdefault(chunk.organization, []).append(chunk)
@@ -103,11 +106,12 @@ class Loader:
         connection = await asyncpg.connect(**self._address.as_arguments())
         try:
             while not pending.empty():
-                await self._insert(connection, pending.get_nowait())
+                await self.insert(connection, pending.get_nowait())
         finally:
             await connection.close()
 
-    async def _insert(self, connection: Connection, chunk: Chunk) -> None:
+    async def insert(self, connection: Connection, chunk: Chunk) -> None:
+        """Insert a chunk, in one transaction."""
         rows = 0
         async with self._entered(connection, chunk.organization) as context:
             given = (context.organization_id, f"{chunk.organization:03x}", chunk.first, chunk.end, *ARRAYS)
