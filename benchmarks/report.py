@@ -217,6 +217,10 @@ def print_scale(console: Console, outcome: scale.Outcome) -> None:
         f"memory at the end: server {outcome.server_bytes / 2**20:,.0f} MiB, client {outcome.client_bytes / 2**20:,.0f} MiB",
         style="dim",
     )
+    server, client = map(outcome.processor_milliseconds, (outcome.server_processor, outcome.client_processor))
+    console.print(
+        f"a call takes {server:.2f} ms of the processor in the server and {client:.2f} ms in the client", style="dim"
+    )
     table = Table(
         title=f"{scale.TITLE}: {of.customers:,} customers, {of.callers} callers, {outcome.calls / outcome.seconds:,.0f} calls/s",
         title_justify="left",
@@ -267,6 +271,10 @@ def write_scale(outcome: scale.Outcome, machine: Mapping[str, str]) -> Sequence[
         "loaded": asdict(outcome.loaded),
         "bytes_on_disk": outcome.bytes_on_disk,
         "memory_bytes": {"server": outcome.server_bytes, "client": outcome.client_bytes},
+        "processor_milliseconds_per_call": {
+            "server": round(outcome.processor_milliseconds(outcome.server_processor), 3),
+            "client": round(outcome.processor_milliseconds(outcome.client_processor), 3),
+        },
         "calls_per_second": round(outcome.calls / outcome.seconds, 1),
         "results": rows,
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from random import Random
-from time import perf_counter
+from time import perf_counter, process_time
 
 import asyncpg
 from examples.renoz.entities import application
@@ -21,7 +21,7 @@ from rich.console import Console
 
 from benchmarks.scale_calls import CALLS, Call, Caller, Tenant, prepare
 from benchmarks.scale_data import CUSTOMERS, sizes
-from benchmarks.scale_load import Loaded, load, memory, postmaster
+from benchmarks.scale_load import Loaded, load, memory, postmaster, processor
 from benchmarks.world import machine_of
 from freehold import Database
 from freehold.errors import ConcurrencyError
@@ -91,6 +91,7 @@ class Outcome:
         seconds: in which all calls were made.
         bytes_on_disk: of the database.
         server_bytes, client_bytes: memory after the last call.
+        server_processor, client_processor: seconds of the processor that the calls took, measured or not.
         machine: what the figures were measured on.
         settings: of the server.
     """
@@ -102,8 +103,14 @@ class Outcome:
     bytes_on_disk: int
     server_bytes: int
     client_bytes: int
+    server_processor: float
+    client_processor: float
     machine: Mapping[str, str]
     settings: Mapping[str, str]
+
+    def processor_milliseconds(self, seconds: float) -> float:
+        """Of each call; those of the warm-up are taken to cost the same."""
+        return 1000 * seconds / max(self.calls * (1 + self.scale.warm_up / self.scale.seconds), 1)
 
     @property
     def calls(self) -> int:
@@ -127,17 +134,19 @@ async def measure(scale: Scale, console: Console) -> Outcome:
             for ordinal, (size, context) in enumerate(zip(sizes(scale.customers), contexts, strict=True))
         ]
         await prepare(tenants)
-        seconds, measured = await _run(scale, tenants)
         connection = await asyncpg.connect(**administrator.as_arguments())
         try:
-            disk = await connection.fetchval("select pg_database_size(current_database())")
             process = await postmaster(connection)
+            before = processor(process) if process else 0.0, process_time()
+            seconds, measured = await _run(scale, tenants)
+            taken = (processor(process) if process else 0.0) - before[0], process_time() - before[1]
+            disk = await connection.fetchval("select pg_database_size(current_database())")
             settings = {name: await connection.fetchval("select current_setting($1)", name) for name in SETTINGS}
             machine = await machine_of(address)
             memories = memory(process) if process else 0, memory(os.getpid())
         finally:
             await connection.close()
-        return Outcome(scale, loaded, measured, seconds, disk, *memories, machine, settings)
+        return Outcome(scale, loaded, measured, seconds, disk, *memories, *taken, machine, settings)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from freehold import Context, Database
 from freehold.model.seal import Seal
 from freehold.postgres.server import ServerAddress
 
-__all__ = ["Loaded", "load", "member", "memory"]
+__all__ = ["Loaded", "load", "member", "memory", "postmaster", "processor"]
 
 LOADERS = 2
 """Chunks under way at once."""
@@ -221,6 +221,17 @@ def memory(process: int) -> int:
     """Bytes of a process and its children, each shared page counted once; 0 where the system does not tell."""
     children = [int(entry.name) for entry in PROCESSES.iterdir() if entry.name.isdigit()]
     return sum(_proportional(one) for one in children if one == process or _parent(one) == process)
+
+
+def processor(process: int) -> float:
+    """Seconds of the processor that a process and its children, as long as they run, have taken; 0 where the system does not tell."""
+    ticks = 0
+    for entry in PROCESSES.iterdir():
+        if entry.name.isdigit() and (int(entry.name) == process or _parent(int(entry.name)) == process):
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _proportional(process: int) -> int:
