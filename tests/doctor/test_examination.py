@@ -36,7 +36,9 @@ def of(report: Report, code: str) -> list[Finding]:
 
 async def test_a_database_as_set_up_has_nothing_wrong(server: Server, name: str) -> None:
     report = await examined(server, name)
-    assert [f for f in report.findings if f.level != "note"] == []
+    # The tests' server gives up durability for speed, and says so.
+    unsafe = {"FD102", "FD103", "FD104"}
+    assert [found for found in report.findings if found.level != "note" and found.code not in unsafe] == []
     assert not of(report, "FD001")
 
 
