@@ -123,7 +123,8 @@ async def left(server: Server, name: str) -> list[Any]:
                 "select id from app.customers union all select id from app.orders union all select id from app.contacts"
             ),
             *await admin.fetch(
-                "select 1 from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"
+                "select 1 from pg_locks l join pg_database d on d.oid = l.database "
+                "where l.locktype = 'advisory' and d.datname = current_database()"
             ),
         ]
 
@@ -176,6 +177,6 @@ async def test_an_entity_that_cannot_be_filled_is_not_proved(server: Server, mon
     monkeypatch.setattr("freehold.doctor.proof.LISTS", ())
     declared = Application("odd", [Ratio])
     async with scratch(server, declared) as name, Database.open(server.address(name, declared), declared) as database:
-        with pytest.raises(AssertionError, match="Ratio: fill: .*breaks the rule"):
+        with pytest.raises(AssertionError, match=r"Ratio: fill: .*breaks the rule"):
             await prove_isolation(database)
         assert (await prove_isolation(database, values={"Ratio": {"size": 10}})).held

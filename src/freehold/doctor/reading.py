@@ -7,7 +7,7 @@ from typing import Any
 
 from freehold.doctor.attempts import Attempt, Expected, Gives, World, answer, answers
 from freehold.model.description import EntityDescription, FieldDescription
-from freehold.model.pages import Include
+from freehold.model.pages import Include, IncludeLike
 from freehold.model.registry import Relation
 
 __all__ = ["reading"]
@@ -137,7 +137,7 @@ async def _across(s: Any, e: EntityDescription, w: World, relation: Relation) ->
 
 async def _including(s: Any, e: EntityDescription, w: World, relation: Relation) -> Any:
     name, theirs = relation.name, w.prey.organization
-    nested = {inner: True for inner in w.registry.relations[relation.target.name]}
+    nested: dict[str, IncludeLike] = dict.fromkeys(w.registry.relations[relation.target.name], True)
     ids = [record.id for record in w.theirs(relation.target)]
     # A reference leads to one record, and takes no filter: what it refuses is the same answer both times.
     includes: list[Any] = [
