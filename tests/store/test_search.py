@@ -331,6 +331,16 @@ async def test_nothing_of_another_organization(ours: Session, theirs: Session) -
     assert len(await theirs.search("zanzibra", limit=50)) == 20
 
 
+async def test_typing_errors_are_mended_with_the_organizations_own_words(ours: Session, theirs: Session) -> None:
+    """Neither the other's nearer words take the places of ours, nor does it matter that the other has the mistyped word."""
+    await ours.create(Firm, name="Zanzibox")
+    for n in range(6):
+        await theirs.create(Firm, name=f"Xanzibra{n} Zanzibrx{n}")
+    await theirs.create(Firm, name="Zanzibra")
+    page = await ours.search("zanzibra")
+    assert ([hit.record.name for hit in page], page.words) == (["Zanzibox"], ("zanzibox",))
+
+
 async def test_raw_sql_reaches_no_other_organization(
     ours: Session, theirs: Session, plain: "asyncpg.Connection[Any]"
 ) -> None:

@@ -16,9 +16,10 @@ from freehold.engine.tables import build_tables
 from freehold.model.registry import Registry
 from freehold.sql.identifiers import Schemas, quoted
 
-__all__ = ["Plan", "plan"]
+__all__ = ["DIALECT", "Plan", "plan"]
 
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor is not annotated
+DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor is not annotated
+"""Compiles DDL. With its usual style of parameters it would double percent signs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +67,9 @@ class Plan:
         """The statements that create each table and its indexes, by table."""
         made = {}
         for table in build_tables(self.registry, self.schemas).tables.values():
-            create = str(CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=_DIALECT)).strip()
+            create = str(CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=DIALECT)).strip()
             indexes = sorted(table.indexes, key=lambda index: str(index.name))
-            made[table.name] = [create, *(str(CreateIndex(index).compile(dialect=_DIALECT)) for index in indexes)]
+            made[table.name] = [create, *(str(CreateIndex(index).compile(dialect=DIALECT)) for index in indexes)]
         return made
 
     @cached_property

@@ -12,7 +12,7 @@ from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.words import IGNORED, LOWERED, MAXIMUM_WORD, PAIRED, SEPARATING, SINGLE, SPELLED, Ranges
 from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["search_objects", "tokenizer"]
+__all__ = ["search_drops", "search_objects", "search_refresh", "tokenizer"]
 
 _EVENTS = ("create", "update", "delete")
 _WEIGHTS = "ABCD"
@@ -92,6 +92,16 @@ def search_objects(entity: EntityDescription, schemas: Schemas) -> list[str]:
         *(f"revoke all on function {_function(entity, schemas, event)}() from public" for event in _EVENTS),
         *_rebuild(entity, schemas),
     ]
+
+
+def search_refresh(entity: EntityDescription, schemas: Schemas) -> list[str]:
+    """The statement that takes up all records anew where that is due; none where the entity is not searchable."""
+    return _rebuild(entity, schemas)[-1:] if entity.searchable else []
+
+
+def search_drops(entity: EntityDescription, schemas: Schemas) -> list[str]:
+    """The statements that take an entity out of search, with its triggers; its table may be gone already."""
+    return [f"drop function if exists {_function(entity, schemas, event)}() cascade" for event in (*_EVENTS, "rebuild")]
 
 
 def _function(entity: EntityDescription, schemas: Schemas, event: str) -> str:

@@ -66,8 +66,11 @@ class Connection:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """Commits what happens inside, or rolls it back."""
-        async with self._driver.transaction():
-            yield
+        try:
+            async with self._driver.transaction():
+                yield
+        except DRIVER_ERRORS as error:  # of the commit itself: what calls raise inside is translated already
+            raise translated(error, self._constraints) from error
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[None]:
