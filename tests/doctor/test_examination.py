@@ -36,7 +36,9 @@ def of(report: Report, code: str) -> list[Finding]:
 
 async def test_a_database_as_set_up_has_nothing_wrong(server: Server, name: str) -> None:
     report = await examined(server, name)
-    assert [f for f in report.findings if f.level != "note"] == []
+    # The tests' server gives up durability for speed, and says so.
+    unsafe = {"FD102", "FD103", "FD104"}
+    assert [found for found in report.findings if found.level != "note" and found.code not in unsafe] == []
     assert not of(report, "FD001")
 
 
@@ -161,3 +163,33 @@ async def test_what_is_broken_is_found_and_mended(server: Server, name: str, mas
     await master.execute(found[0].mend)
     report = await examined(server, name)
     assert not [finding for finding in of(report, code) if finding.object == object_]
+
+
+async def test_a_transaction_that_runs_for_long(server: Server, name: str, master: Any) -> None:
+    async with plain(server.address(name)) as sleeper:
+        await sleeper.execute("begin; select 1")
+        pid = sleeper.get_server_pid()
+        report = await examine(server.admin_address(name), application, patience=0)
+        (found,) = [finding for finding in of(report, "FD501") if finding.object == f"process {pid}"]
+        assert not of(await examined(server, name), "FD501")  # not for long yet
+        await master.execute(str(found.mend))
+        report = await examine(server.admin_address(name), application, patience=0)
+        assert f"process {pid}" not in {finding.object for finding in of(report, "FD501")}
+
+
+async def test_a_slot_that_nobody_reads(server: Server, name: str, master: Any) -> None:
+    await master.execute("select pg_create_physical_replication_slot('freehold_doctor', true)")
+    try:
+        (found,) = [each for each in of(await examined(server, name), "FD503") if each.object == "freehold_doctor"]
+        await master.execute(str(found.mend))
+        assert "freehold_doctor" not in {each.object for each in of(await examined(server, name), "FD503")}
+    finally:
+        await master.execute(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'freehold_doctor'"
+        )
+
+
+async def test_the_application_role_makes_what_it_may(server: Server, name: str) -> None:
+    report = await examine(server.address(name), application)
+    assert {"FD320", "FD408"} <= {finding.object for finding in of(report, "FD001")}
+    assert not of(report, "FD301")

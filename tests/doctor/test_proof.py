@@ -1,12 +1,16 @@
 """The proof of isolation holds where isolation holds, and names the leak where one thing is weakened."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from freehold import Database
+from freehold import Application, Database, Entity, field
+from freehold.doctor.connecting import connecting
 from freehold.doctor.proof import Proof, attempt_isolation
+from freehold.doctor.querying import querying
+from freehold.testing import prove_isolation
 from tests.conftest import Server
 from tests.probe import plain, scratch
 from tests.world import application
@@ -83,7 +87,11 @@ WEAKER: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("what", WEAKER)
-async def test_the_proof_names_what_was_weakened(server: Server, name: str, what: str) -> None:
+async def test_the_proof_names_what_was_weakened(
+    server: Server, name: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The reads of a session have the organization in their own conditions too: they hold without the policies.
+    monkeypatch.setattr("freehold.doctor.proof.LISTS", (querying, connecting))
     script, expected = WEAKER[what]
     proof = await weakened(server, name, script)
     assert any(expected in leak.name for leak in proof.leaks), told(proof)
@@ -104,3 +112,71 @@ async def test_it_holds_for_the_reference_application(server: Server) -> None:
     ):
         proof = await attempt_isolation(database)
     assert proof.held, told(proof)
+
+
+async def left(server: Server, name: str) -> list[Any]:
+    async with plain(server.admin_address(name)) as admin:
+        return [
+            *await admin.fetch("select slug from freehold.organizations"),
+            *await admin.fetch("select email from freehold.users"),
+            *await admin.fetch(
+                "select id from app.customers union all select id from app.orders union all select id from app.contacts"
+            ),
+            *await admin.fetch(
+                "select 1 from pg_locks l join pg_database d on d.oid = l.database "
+                "where l.locktype = 'advisory' and d.datname = current_database()"
+            ),
+        ]
+
+
+async def test_nothing_is_left(server: Server, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("freehold.doctor.proof.LISTS", ())
+    assert (await proved(server, name)).held
+    assert await left(server, name) == []
+
+
+async def test_nothing_is_left_after_an_interruption(
+    server: Server, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(world: Any, found: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("freehold.doctor.proof.catalogue", interrupted)
+    monkeypatch.setattr("freehold.doctor.proof.LISTS", ())
+    with pytest.raises(KeyboardInterrupt):
+        await proved(server, name)
+    assert await left(server, name) == []
+
+
+async def test_what_a_killed_proof_has_left_is_removed_by_the_next(
+    server: Server, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(database: Database, slug: str) -> None:
+        return None
+
+    monkeypatch.setattr("freehold.doctor.proof.LISTS", ())
+    with monkeypatch.context() as killed:
+        killed.setattr("freehold.doctor.proof._clean", nothing)
+        await proved(server, name)
+    assert await left(server, name)
+    assert (await proved(server, name)).held
+    assert await left(server, name) == []
+
+
+async def test_two_proofs_at_once_do_not_meet(server: Server, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("freehold.doctor.proof.LISTS", ())
+    proofs = await asyncio.gather(proved(server, name), proved(server, name))
+    assert all(proof.held for proof in proofs)
+
+
+class Ratio(Entity, checks={"odd": "mod(size, 7) = 3"}):
+    size: int = field()
+
+
+async def test_an_entity_that_cannot_be_filled_is_not_proved(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("freehold.doctor.proof.LISTS", ())
+    declared = Application("odd", [Ratio])
+    async with scratch(server, declared) as name, Database.open(server.address(name, declared), declared) as database:
+        with pytest.raises(AssertionError, match=r"Ratio: fill: .*breaks the rule"):
+            await prove_isolation(database)
+        assert (await prove_isolation(database, values={"Ratio": {"size": 10}})).held

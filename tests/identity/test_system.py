@@ -12,6 +12,7 @@ from freehold.identity.system import System
 from freehold.model.context import new_id
 from tests.conftest import new_context
 from tests.probe import run, shown
+from tests.world import Customer
 
 Connection = asyncpg.Connection
 
@@ -251,3 +252,22 @@ async def test_system_work_within_a_context_is_refused(acme: Session, raw: Conne
         assert caught.value.sqlstate == "FH301"
     (member,) = await acme.sql(None, "select role from freehold.memberships")
     assert member["role"] == "admin"
+
+
+async def test_an_organization_goes_when_nothing_is_left_in_it(database: Database) -> None:
+    system, name = database.system("closing"), f"gone-{new_id()}"
+    organization = await system.create_organization(name="Gone", slug=name)
+    user = await system.create_user(email=f"{name}@x.test", name="Ada")
+    await system.add_member(organization.id, user.id)
+    async with database.session(await system.context(organization=name, user=user.email)) as session:
+        customer = await session.create(Customer, name="the last one")
+        with pytest.raises(errors.ForbiddenError, match="still has records"):
+            await system.remove_organization(organization.id)
+        with pytest.raises(errors.ForbiddenError, match="still a member"):
+            await system.remove_user(user.id)
+        await session.purge(customer)
+    assert await system.remove_organization(organization.id)
+    assert await system.find_organization(name) is None
+    assert await system.remove_user(user.id)
+    assert not await system.remove_organization(organization.id)
+    assert not await system.remove_user(user.id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -23,7 +23,7 @@ _COLORS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _RESULTS = {"held": "green", "leaked": "bold red", "unproved": "yellow"}
 
 
-class FailOn(str, Enum):
+class FailOn(StrEnum):
     """Levels that make the command fail."""
 
     error = "error"

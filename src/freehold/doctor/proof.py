@@ -122,7 +122,7 @@ async def attempt_isolation(database: Database, *, given: Given | None = None) -
     registry = database.application.registry
     async with _alone(database) as plain, _sides(database) as (own, prey):
         await fill(own, registry, _OWN, given or {})
-        stand_in = phantom(database, "freehold-proof-phantom", _MARKS["phantom"], own, _PHANTOM - _OWN)
+        stand_in = phantom(database, "freehold-proof-phantom", _MARKS["phantom"], own, _PHANTOM - _OWN, given or {})
         before = _world(database, plain, own, stand_in)
         ours = {str(id) for id in (*own.ids, own.organization, own.context.user_id)}
         baseline = {
@@ -174,7 +174,8 @@ def _outcome(
     text = shown(answered)
     found = traces(text, looked_for, _given(attempt.gives, prey))
     after = masked(_without(text, prey.mark), ours)
-    happened, evidence = _in_words(answered), ()
+    happened = _in_words(answered)
+    evidence: tuple[str, ...] = ()
     if found:
         happened, evidence = "marks of the other organization appeared", tuple(found[:_EVIDENCE])
     elif attempt.expected == "refused" and not _refused(answered):
@@ -248,7 +249,7 @@ def _untouched(before: list[bytes], after: list[bytes]) -> Outcome:
 
 @asynccontextmanager
 async def _alone(database: Database) -> AsyncIterator[Connection]:
-    """A plain connection, and one proof at a time: the names of its organizations are the same each time, so that what was left is found."""
+    """A plain connection, and one proof at a time: its organizations have the same names each time, so that what was left is found."""
     address, lock = database.store.pool.address, f"{database.application.schemas.engine}.proof"
     async with connect(address) as holder, connect(replace(address, statement_cache_size=0)) as plain:
         await holder.execute("set lock_timeout = 0; set statement_timeout = 0")

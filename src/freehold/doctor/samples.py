@@ -17,10 +17,10 @@ from uuid import UUID
 import pydantic
 from pydantic import BaseModel, TypeAdapter
 
+from freehold.doctor.patterns import matching
 from freehold.model.description import FieldDescription
 from freehold.model.inputs import LARGEST_INTEGER, MAXIMUM_DURATION, MAXIMUM_TEXT, SMALLEST_INTEGER, prepared
 from freehold.model.kinds import Kind, KindError, kind_of, split_optional
-from freehold.doctor.patterns import matching
 
 __all__ = ["NoValueError", "value"]
 

@@ -204,7 +204,7 @@ async def _refer(side: Side, entity: EntityDescription, registry: Registry) -> N
                 records[1] = replace(records[1], version=changed.version, values=values)
 
 
-def phantom(database: Database, slug: str, mark: str, own: Side, further: int) -> Side:
+def phantom(database: Database, slug: str, mark: str, own: Side, further: int, given: Given) -> Side:
     """A side that is not there: values such as the prey's, under ids that nobody has.
 
     Args:
@@ -212,12 +212,14 @@ def phantom(database: Database, slug: str, mark: str, own: Side, further: int) -
         slug, mark: the names that it would have.
         own: the attacker, whose records it is made after.
         further: how much higher the numbers of its values are.
+        given: as for `fill`.
     """
     nobody = Context(organization_id=new_id(), user_id=new_id())
     stand_in = Side(database.session(nobody), slug, f"{slug}@freehold.invalid", mark)
     for name, records in own.records.items():
         entity = database.application.registry.entities[name]
-        stand_in.records[name] = [_twin(entity, record, record.number + further, mark) for record in records]
+        twins = [_twin(entity, record, record.number + further, mark) for record in records]
+        stand_in.records[name] = [replace(twin, values={**twin.values, **given.get(name, {})}) for twin in twins]
     return stand_in
 
 

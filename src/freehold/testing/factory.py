@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any, TypeVar
 from uuid import UUID
 
+from freehold.doctor.samples import NoValueError, value
 from freehold.errors import ConfigurationError, UniqueError, ValidationError
 from freehold.model.context import new_id
 from freehold.model.description import EntityDescription, FieldDescription
@@ -17,7 +18,6 @@ from freehold.model.fields import Unique
 from freehold.model.issues import validation_error
 from freehold.model.registry import suggestion
 from freehold.store.session import Session
-from freehold.doctor.samples import NoValueError, value
 
 __all__ = ["Factory"]
 
