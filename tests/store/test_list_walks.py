@@ -17,6 +17,7 @@ from tests.world import Contact, Customer, Level
 Connection = asyncpg.Connection
 
 FIELDS = ["name", "email", "status", "level", "credit", "visits", "rating", "born", "seen_at", "opens", "patience"]
+LONG = timedelta(days=98_999, microseconds=1)
 MODES: list[dict[str, Any]] = [
     {},
     {"with_total": True},
@@ -48,7 +49,7 @@ async def fill(session: Session, chance: random.Random) -> None:
             born=one(None, date.min, date.max, date(2024, 2, 29)),
             seen_at=one(None, datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)),
             opens=one(None, time.min, time.max),
-            patience=one(None, timedelta(0), timedelta(microseconds=-1), timedelta(days=98_999, microseconds=1), timedelta(days=-98_999, microseconds=1)),
+            patience=one(None, timedelta(0), timedelta(microseconds=-1), LONG, -LONG),
             tax_number=one(None, "t"),
         )  # fmt: skip
         for contact in range(number % 3):
@@ -88,20 +89,22 @@ def order(chance: random.Random) -> list[Order]:
     return [Order(name, chance.random() < 0.5, chance.choice([None, "first", "last"])) for name in names]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_every_way_to_ask_walks_the_same_pages(raw: Connection, acme: Session, seed: int) -> None:
     chance = random.Random(seed)
     await fill(acme, chance)
     moment = await clock(raw)
     asked = []
-    for _ in range(8):
+    for _ in range(6):
         question = {"order_by": order(chance), "where": chance.choice([None, {"status": "active"}])}
         wanted = ids(await acme.list(Customer, limit=1000, **question))
         asked.append((wanted, question))
         for mode in MODES:
             await walk(acme, wanted, question | mode, chance.choice([1, 3, 5, len(wanted) or 1]))
     for customer in (await acme.list(Customer, limit=1000)).records:
-        await (acme.update(customer, name="z", patience=None, credit=1) if chance.random() < 0.5 else acme.purge(customer))
+        await (
+            acme.update(customer, name="z", patience=None, credit=1) if chance.random() < 0.5 else acme.purge(customer)
+        )
     await fill(acme, chance)
     async with acme.as_of(moment) as past:
         for wanted, question in asked:
@@ -114,7 +117,18 @@ async def test_values_are_the_same_in_rows_in_json_and_in_the_past(raw: Connecti
     assert (await acme.list(Customer, limit=1000, with_total=True)).records == rows
     moment = await clock(raw)
     for customer in rows:
-        await acme.update(customer, name="z", email=None, credit=1, visits=1, rating=1, born=None, seen_at=None, opens=None, patience=None)
+        await acme.update(
+            customer,
+            name="z",
+            email=None,
+            credit=1,
+            visits=1,
+            rating=1,
+            born=None,
+            seen_at=None,
+            opens=None,
+            patience=None,
+        )
     async with acme.as_of(moment) as past:
         assert (await past.list(Customer, limit=1000)).records == rows
         assert (await past.list(Customer, limit=1000, with_total=True)).records == rows

@@ -223,7 +223,9 @@ async def test_a_revert_to_a_value_that_the_enum_lost_names_the_field(session: S
     assert [issue.path for issue in caught.value.issues] == [("grade",)]
 
 
-@pytest.mark.xfail(strict=True, reason="jsonb_populate_record casts the old text to bigint; the error does not name the field")
+@pytest.mark.xfail(
+    strict=True, reason="jsonb_populate_record casts the old text to bigint; the error does not name the field"
+)
 async def test_rows_of_a_column_whose_type_has_changed(session: Session, written: Written) -> None:
     async with session.as_of(written.moment) as past:
         await told_or_named(past.list(Parcel), "size")
@@ -362,4 +364,6 @@ async def test_a_relation_to_a_table_that_did_not_exist_is_empty(session: Sessio
     async with session.as_of(written.moment) as past:
         houses = (await past.list(House, include={"doors": how})).records
     assert len(houses) == 5
-    assert {getattr(house, "doors_count" if how == "count" else "doors") for house in houses} == {0 if how == "count" else ()}
+    assert {getattr(house, "doors_count" if how == "count" else "doors") for house in houses} == {
+        0 if how == "count" else ()
+    }
