@@ -1,7 +1,7 @@
 """A real PostgreSQL for all tests: one server for all workers, one database for each of them.
 
 The server is the embedded one, or the one of `FREEHOLD_TEST_DATABASE_URL`: the URL of a superuser, in which databases
-`tests_*` and `freehold_test_*` and roles `freehold_*` may be made and dropped. Tests keep apart as tenants do: each has
+`tests_*`, `freehold_test_*` and roles `freehold_*` may be made and dropped. Tests keep apart as tenants do: each has
 organizations of its own.
 """
 

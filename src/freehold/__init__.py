@@ -12,9 +12,11 @@ from freehold.model.context import Context
 from freehold.model.entity import Entity
 from freehold.model.fields import Index, Unique, field, reference
 from freehold.model.pages import Include, Order, Page
+from freehold.model.words import Fragment, Segment
 from freehold.postgres.connections import Address
 from freehold.store.history import Change
 from freehold.store.queries import Group
+from freehold.store.search import Hit, SearchPage
 from freehold.store.session import Session
 
 __all__ = [
@@ -24,14 +26,18 @@ __all__ = [
     "Context",
     "Database",
     "Entity",
+    "Fragment",
     "FreeholdError",
     "Group",
+    "Hit",
     "Include",
     "Index",
     "Membership",
     "Order",
     "Organization",
     "Page",
+    "SearchPage",
+    "Segment",
     "Session",
     "Unique",
     "User",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from freehold.engine.blocks import Roles
+from freehold.engine.columns import check_columns
 from freehold.engine.install import Plan, create_roles, install, plan
 from freehold.engine.roles import check_role
 from freehold.engine.seals import check_seal, keep_seal
@@ -36,6 +37,7 @@ class Application:
         entities: its entities; references must lead from one of them to another.
         engine_schema, schema: the names of Freehold's schema and of the tables' schema.
         owner_role, application_role: the names of the database roles.
+        migrations: the folder of revisions; with it, an empty database that is set up is noted to be at the newest one.
 
     Raises:
         DeclarationError: the entities do not fit together.
@@ -50,11 +52,13 @@ class Application:
         schema: str = "app",
         owner_role: str = "freehold_owner",
         application_role: str = "freehold_app",
+        migrations: Path | str | None = None,
     ) -> None:
         self.name = name
         self.registry = Registry(entities)
         self.schemas = Schemas(engine_schema, schema)
         self.roles = Roles(owner_role, application_role)
+        self.migrations = None if migrations is None else Path(migrations)
 
     def plan(self) -> Plan:
         """The statements that make the schema."""
@@ -83,6 +87,8 @@ class Application:
             if not await self._roles_ready(administrator, connection, passwords):
                 await create_roles(connection, self.roles, passwords)
             changed = await install(connection, self.plan(), self.schemas, self.roles)
+            if changed and self.migrations is not None:
+                await _stamp(self, connection, self.migrations)
             await keep_seal(connection, self.schemas, seal)
             return changed
 
@@ -110,6 +116,11 @@ class Database:
     def __init__(self, application: Application, store: Store) -> None:
         self.application = application
         self._store = store
+
+    @property
+    def store(self) -> Store:
+        """What its sessions share: for tools that look behind them."""
+        return self._store
 
     @classmethod
     @asynccontextmanager
@@ -148,6 +159,7 @@ class Database:
         async with Pool(where, constraints, size=size, wait=wait, timeout=timeout) as pool:
             await check_role(pool, application.schemas, application.roles)
             seal = Seal(where.secret if secret is None else secret)
+            await check_columns(pool, application.plan())
             await check_seal(pool, application.schemas, seal)
             await pool.fetch_row(f"select {application.schemas.own('extend_log')}(3)", [])
             shapes, signer = Shapes(application.registry), CursorSigner(seal.cursor_key)
@@ -203,6 +215,15 @@ class Database:
         if isinstance(reason, Context):
             raise IsolationError("system work needs a reason, not a context")
         return System(self._store.pool, self._store.schemas, reason)
+
+
+async def _stamp(application: Application, connection: Connection, folder: Path) -> None:
+    # Here and not above: Alembic takes as long to import as all of the rest, and a program that serves does not need it.
+    from freehold.engine.migrations.work import Migrations
+
+    migrations = Migrations(application.plan(), folder)
+    if not (await migrations.status(connection)).adopted:
+        await migrations.stamp(connection)
 
 
 def _entity_manifest(application: Application, name: str) -> dict[str, Any]:

@@ -4,7 +4,8 @@
     ├── ConfigurationError        FH001  the program is set up wrongly
     │   ├── DeclarationError      FH002  an entity is declared wrongly (raised at import)
     │   ├── RoleError             FH003  isolation cannot hold with this database role
-    │   └── ServerError           FH004  the embedded server cannot be made or started
+    │   ├── ServerError           FH004  the embedded server cannot be made or started
+    │   └── MigrationError        FH005  a revision cannot be planned or run
     ├── ValidationError           FH100  input is wrong; all issues at once
     │   └── CursorError           FH101  a page cursor is foreign, edited or of another query
     ├── NotFoundError             FH200  no such record in this organization
@@ -37,6 +38,7 @@ __all__ = [
     "HistoryError",
     "IsolationError",
     "Issue",
+    "MigrationError",
     "NotFoundError",
     "ReferenceError",
     "RoleError",
@@ -140,6 +142,12 @@ class ServerError(ConfigurationError):
     """The embedded server cannot be made or started."""
 
     code = "FH004"
+
+
+class MigrationError(ConfigurationError):
+    """A revision cannot be read, planned or run. What was done before it stays, and the next run goes on there."""
+
+    code = "FH005"
 
 
 class ValidationError(FreeholdError):

@@ -91,8 +91,8 @@ CHANGES = {
     "alter default privileges in schema app grant select on tables to public": (
         "default grant", "schema app by postgres", "unexpected",
     ),
-    "do $$ begin execute format('alter role freehold_app in database %I set row_security = off', current_database()); end $$": (
-        "setting", "freehold_app.row_security", "unexpected",
+    "do $$ begin execute format('alter role freehold_app in database %I set work_mem = 1024', current_database()); end $$": (
+        "setting", "freehold_app.work_mem", "unexpected",
     ),
 }  # fmt: skip
 

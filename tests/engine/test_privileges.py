@@ -28,6 +28,10 @@ FUNCTIONS = {
     "find_organization(text)",
     "find_user(text)",
     "find_membership(text, text)",
+    "search_hits(uuid, text, text[], integer, text, uuid, integer)",
+    "search_set(uuid, text, text, integer)",
+    "search_matches(uuid, text, uuid, tsquery)",
+    "search_ids(uuid, text, text)",
     *(f"{table}_get(uuid, text, uuid)" for table in ("customers", "contacts", "orders")),
     *(f"{table}_create(uuid, text, jsonb)" for table in ("customers", "contacts", "orders")),
     *(f"{table}_update({CHANGE}, jsonb)" for table in ("customers", "contacts", "orders")),
@@ -52,6 +56,13 @@ DEFINER = {
     "find_organization",
     "find_user",
     "find_membership",
+    "search_hits",
+    "search_set",
+    "search_matches",
+    "search_ids",
+    "customers_search_create",
+    "customers_search_update",
+    "customers_search_delete",
 }
 """The functions that run as the owner."""
 
@@ -161,6 +172,7 @@ async def test_the_policies_are_the_expected_ones(admin: Connection) -> None:
     assert engine == {
         ("freehold.log", "tenant"): ("SELECT", [ROLE]),
         ("freehold.log", "append"): ("INSERT", [OWNER]),
+        **{(f"freehold.{name}", "engine"): ("ALL", [OWNER]) for name in ("search", "search_words")},
         **{(f"freehold.{name}", "tenant"): ("SELECT", [ROLE]) for name in ("organizations", "users", "memberships")},
         **{(f"freehold.{name}", "system"): ("ALL", [OWNER]) for name in ("organizations", "users", "memberships")},
     }

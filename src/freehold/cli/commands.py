@@ -11,8 +11,10 @@ import typer
 from rich.markup import escape
 
 from freehold.app import Database
+from freehold.cli.doctor import doctor
 from freehold.cli.loading import load_application
 from freehold.cli.log import log
+from freehold.cli.migrate import migrate
 from freehold.cli.options import AdministratorUrl, Json, Target, Url
 from freehold.cli.output import console, failing, print_json
 from freehold.errors import ConfigurationError
@@ -26,6 +28,8 @@ commands = typer.Typer(
 )
 
 commands.add_typer(log, name="log")
+commands.add_typer(migrate, name="migrate")
+commands.command()(doctor)
 
 SEAL = "FREEHOLD_SEAL"
 PASSWORD = "FREEHOLD_APPLICATION_PASSWORD"  # noqa: S105  # the variable's name

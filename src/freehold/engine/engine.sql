@@ -109,6 +109,31 @@ language sql stable parallel safe security definer set search_path = pg_catalog,
     select k.table_name, k.column_name from {engine}.columns k where k.added_at > moment order by 1, 2
 $$;
 
+-- block: migrations
+-- Which revision the tables have: that of the last row; null is before the first. Rows are only added.
+create table if not exists {engine}.revisions (
+    position bigint generated always as identity primary key,
+    revision text collate "C",
+    direction text collate "C" not null constraint revisions_direction_check check (direction in ('up', 'down', 'stamp')),
+    at timestamptz not null default clock_timestamp()
+);
+
+-- What of a revision that is under way has been done, so that a run that was killed is taken up where it was.
+create table if not exists {engine}.migration_groups (
+    revision text collate "C" not null,
+    direction text collate "C" not null,
+    number integer not null,
+    digest text collate "C" not null,
+    done_at timestamptz not null default clock_timestamp(),
+    primary key (revision, direction, number)
+);
+
+-- The policies, triggers, functions and grants that belong to a revision: going down to it brings them back.
+create table if not exists {engine}.derived_objects (
+    revision text collate "C" primary key,
+    statements text[] not null
+);
+
 -- block: log
 -- Every change of every record, in the transaction that made it. See docs/architecture.md, "One log".
 create sequence if not exists {engine}.log_position;
@@ -197,22 +222,22 @@ end $$;
 -- All that runs as the owner names pg_temp last in its search_path: else a type that the caller made there would be used first.
 create or replace function {engine}.log_create() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare c jsonb := {engine}.context();
+declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, new, actor_id, request_id, client_ip, user_agent)
-    select n.organization_id, tg_argv[0], n.id, 'create', n.version, to_jsonb(n),
-        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+    select n.organization_id, tg_argv[0], n.id, 'create', n.version, to_jsonb(n.*),
+        (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent'
     from new_rows n;
     return null;
 end $$;
 
 create or replace function {engine}.log_update() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare c jsonb := {engine}.context();
+declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
-    select n.organization_id, tg_argv[0], n.id, 'update', n.version, to_jsonb(o), to_jsonb(n),
-        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+    select n.organization_id, tg_argv[0], n.id, 'update', n.version, to_jsonb(o.*), to_jsonb(n.*),
+        (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent'
     from new_rows n join old_rows o on o.organization_id = n.organization_id and o.id = n.id;
     return null;
 end $$;
@@ -220,25 +245,25 @@ end $$;
 -- The same where deletion is soft: an update of deleted_at is a deletion or a restoration.
 create or replace function {engine}.log_update_soft() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare c jsonb := {engine}.context();
+declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
     select n.organization_id, tg_argv[0], n.id,
         case when n.deleted_at is not null and o.deleted_at is null then 'delete'
             when n.deleted_at is null and o.deleted_at is not null then 'restore' else 'update' end,
-        n.version, to_jsonb(o), to_jsonb(n),
-        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+        n.version, to_jsonb(o.*), to_jsonb(n.*),
+        (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent'
     from new_rows n join old_rows o on o.organization_id = n.organization_id and o.id = n.id;
     return null;
 end $$;
 
 create or replace function {engine}.log_delete() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare c jsonb := {engine}.context();
+declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, actor_id, request_id, client_ip, user_agent)
-    select o.organization_id, tg_argv[0], o.id, tg_argv[1], o.version, to_jsonb(o),
-        (c->>'user_id')::uuid, c->>'request_id', c->>'client_ip', c->>'user_agent'
+    select o.organization_id, tg_argv[0], o.id, tg_argv[1], o.version, to_jsonb(o.*),
+        (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent'
     from old_rows o;
     return null;
 end $$;

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from freehold.engine.blocks import Roles
+from freehold.engine.search import search_objects
 from freehold.engine.tables import declared_default
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["action_call", "entity_function", "entity_objects"]
+__all__ = ["action_call", "entity_function", "entity_objects", "entity_parts", "function_drops"]
 
 
 def entity_function(schemas: Schemas, entity: EntityDescription, action: str) -> str:
@@ -40,13 +41,22 @@ def action_call(entity: EntityDescription, schemas: Schemas, action: str) -> str
 
 def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
     """The statements that make all derived objects of an entity, in order; each can be repeated."""
-    statements = [
-        *_isolation(entity, schemas, roles),
-        *_triggers(entity, schemas),
-        *_function_drops(entity, schemas),
-        _get(entity, schemas),
-        _create(entity, schemas),
-    ]
+    return [statement for part in entity_parts(entity, schemas, roles).values() for statement in part]
+
+
+def entity_parts(entity: EntityDescription, schemas: Schemas, roles: Roles) -> dict[str, list[str]]:
+    """The same by what they make: isolation, privileges, triggers, search, functions. The first takes the table for itself."""
+    return {
+        "isolation": _isolation(entity, schemas),
+        "privileges": _privileges(entity, schemas, roles),
+        "triggers": _triggers(entity, schemas),
+        "search": search_objects(entity, schemas),
+        "functions": _functions(entity, schemas, roles),
+    }
+
+
+def _functions(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
+    statements = [*function_drops(entity, schemas), _get(entity, schemas), _create(entity, schemas)]
     guard = "t.deleted_at is null" if entity.soft_delete else "true"
     if entity.changeable:
         statements.append(_change(entity, schemas, "update", _patch(entity), guard, ", jsonb"))
@@ -59,18 +69,23 @@ def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) ->
     return [*statements, *_function_grants(entity, schemas, roles)]
 
 
-def _isolation(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
+def _isolation(entity: EntityDescription, schemas: Schemas) -> list[str]:
     table = schemas.table(entity.table)
-    application = quoted(roles.application)
     owned = f"organization_id = (select {schemas.own('organization_id')}())"
-    # The keys and who made a record never change: no statement could, by mistake or not, move it or escape the log.
-    fixed = {"organization_id", "id", "created_at", "created_by"}
-    columns = ", ".join(quoted(name) for name in entity.fields if name not in fixed)
     return [
         f"alter table {table} enable row level security",
         f"alter table {table} force row level security",
         f"drop policy if exists tenant on {table}",
         f"create policy tenant on {table} using ({owned}) with check ({owned})",
+    ]
+
+
+def _privileges(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
+    table, application = schemas.table(entity.table), quoted(roles.application)
+    # The keys and who made a record never change: no statement could, by mistake or not, move it or escape the log.
+    fixed = {"organization_id", "id", "created_at", "created_by"}
+    columns = ", ".join(quoted(name) for name in entity.fields if name not in fixed)
+    return [
         f"revoke all on {table} from public, {application}",
         f"grant select, insert, delete, update ({columns}) on {table} to {application}",
     ]
@@ -148,7 +163,7 @@ def _given(field: FieldDescription) -> str:
 def _patch(entity: EntityDescription) -> str:
     """Sets all changeable columns: to what the patch says, or to what they are."""
     columns = _names(entity.changeable)
-    return f"({columns}) = (select {_names(entity.changeable, 'r.')} from jsonb_populate_record(t, $5) as r)"
+    return f"({columns}) = (select {_names(entity.changeable, 'r.')} from jsonb_populate_record(t.*, $5) as r)"
 
 
 def _change(
@@ -193,7 +208,7 @@ def _signatures(entity: EntityDescription, schemas: Schemas) -> list[str]:
     return [f"{entity_function(schemas, entity, action)}({types})" for action, types in taken.items()]
 
 
-def _function_drops(entity: EntityDescription, schemas: Schemas) -> list[str]:
+def function_drops(entity: EntityDescription, schemas: Schemas) -> list[str]:
     """What a function answers cannot be replaced: the columns may differ from the last time."""
     return [f"drop function if exists {signature}" for signature in _signatures(entity, schemas)]
 

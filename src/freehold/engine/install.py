@@ -100,15 +100,19 @@ async def install(connection: Connection, planned: Plan, schemas: Schemas, roles
 
 
 async def empower_owner(connection: Connection, roles: Roles) -> None:
-    """Lets the owner create schemas here, and whoever administers act as the owner.
+    """Lets the owner create schemas here, and whoever administers act as the owner, where they may not yet.
 
     Memberships belong to the whole server, as roles do: where the set-up of another database grants the same in this
     moment, the second grant fails on the first one's row, and is there.
     """
-    database = await connection.fetch("select quote_ident(current_database()) as name")
-    await connection.execute(f"grant create on database {database[0]['name']} to {quoted(roles.owner)}")
-    usable = await connection.fetch("select pg_has_role(current_user, $1, 'usage') as usable", roles.owner)
-    if not usable[0]["usable"]:
+    (there,) = await connection.fetch(
+        "select quote_ident(current_database()) as name, has_database_privilege($1, current_database(), 'create') as creates, "
+        "pg_has_role(current_user, $1, 'usage') as usable",
+        roles.owner,
+    )
+    if not there["creates"]:
+        await connection.execute(f"grant create on database {there['name']} to {quoted(roles.owner)}")
+    if not there["usable"]:
         with contextlib.suppress(UniqueError):
             async with connection.transaction():
                 await connection.execute(f"grant {quoted(roles.owner)} to current_user")

@@ -11,13 +11,15 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from freehold.engine.blocks import Roles, blocks
 from freehold.engine.functions import entity_objects
+from freehold.engine.search import tokenizer
 from freehold.engine.tables import build_tables
 from freehold.model.registry import Registry
 from freehold.sql.identifiers import Schemas, quoted
 
-__all__ = ["Plan", "plan"]
+__all__ = ["DIALECT", "Plan", "plan"]
 
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor is not annotated
+DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor is not annotated
+"""Compiles DDL. With its usual style of parameters it would double percent signs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +56,20 @@ class Plan:
         ]
         for package, file in (("freehold.engine", "engine.sql"), *self.rooms):
             statements += blocks(package, file, self.schemas, self.roles).values()
-        return statements
+        return [
+            *statements,
+            tokenizer(self.schemas),
+            *blocks("freehold.engine", "search.sql", self.schemas, self.roles).values(),
+        ]
 
     @cached_property
     def tables(self) -> Mapping[str, list[str]]:
         """The statements that create each table and its indexes, by table."""
         made = {}
         for table in build_tables(self.registry, self.schemas).tables.values():
-            create = str(CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=_DIALECT)).strip()
+            create = str(CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=DIALECT)).strip()
             indexes = sorted(table.indexes, key=lambda index: str(index.name))
-            made[table.name] = [create, *(str(CreateIndex(index).compile(dialect=_DIALECT)) for index in indexes)]
+            made[table.name] = [create, *(str(CreateIndex(index).compile(dialect=DIALECT)) for index in indexes)]
         return made
 
     @cached_property

@@ -118,9 +118,57 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     where o.slug = $1 and u.email = lower($2) and {engine}.outside()
 $$;
 
+-- An organization goes when nothing is left in it: no call removes records that somebody might still want. Its log stays.
+create or replace function {engine}.remove_organization(organization uuid, reason text) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    gone {engine}.organizations;
+    entered uuid;
+    name text;
+    filled boolean;
+begin
+    perform {engine}.outside();
+    select * into gone from {engine}.organizations o where o.id = organization for update;
+    if not found then
+        return false;
+    end if;
+    entered := {engine}.enter(organization, {engine}.sealed(organization, '{{}}'));
+    for name in
+        select c.oid::regclass::text from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'organization_id'
+        where c.relnamespace = '{tables}'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+    loop
+        execute format('select exists (select from %s where organization_id = $1)', name) into filled using organization;
+        if filled then
+            raise exception 'the organization still has records' using errcode = 'FH300';
+        end if;
+    end loop;
+    delete from {engine}.organizations o where o.id = organization;
+    perform {engine}.log_system(gone.id, 'Organization', gone.id, 'delete', to_jsonb(gone), reason);
+    return true;
+end $$;
+
+-- A user who is no member of any organization.
+create or replace function {engine}.remove_user(member uuid, reason text) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare gone {engine}.users;
+begin
+    perform {engine}.outside();
+    select * into gone from {engine}.users u where u.id = member for update;
+    if not found then
+        return false;
+    end if;
+    if exists (select from {engine}.memberships m where m.user_id = member) then
+        raise exception 'the user is still a member of an organization' using errcode = 'FH300';
+    end if;
+    delete from {engine}.users u where u.id = member;
+    perform {engine}.log_system(null, 'User', gone.id, 'delete', to_jsonb(gone), reason);
+    return true;
+end $$;
+
 revoke all on function {engine}.log_system(uuid, text, uuid, text, jsonb, text), {engine}.create_organization(text, text, text),
     {engine}.create_user(text, text, text), {engine}.add_member(uuid, uuid, text, text), {engine}.find_organization(text),
-    {engine}.find_user(text), {engine}.find_membership(text, text) from public;
+    {engine}.find_user(text), {engine}.find_membership(text, text), {engine}.remove_organization(uuid, text), {engine}.remove_user(uuid, text)
+    from public;
 grant execute on function {engine}.create_organization(text, text, text), {engine}.create_user(text, text, text),
     {engine}.add_member(uuid, uuid, text, text), {engine}.find_organization(text), {engine}.find_user(text),
-    {engine}.find_membership(text, text) to {application};
+    {engine}.find_membership(text, text), {engine}.remove_organization(uuid, text), {engine}.remove_user(uuid, text) to {application};

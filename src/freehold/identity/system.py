@@ -83,6 +83,28 @@ class System:
         """The user with this address, in any case."""
         return await self._found(User, "find_user", email)
 
+    async def remove_organization(self, organization_id: UUID) -> bool:
+        """Removes an organization that has no records any more, with its memberships. What the log tells of it stays.
+
+        Returns:
+            Whether it was there.
+
+        Raises:
+            ForbiddenError: it still has records; purge them first.
+        """
+        return await self._removed("remove_organization", organization_id)
+
+    async def remove_user(self, user_id: UUID) -> bool:
+        """Removes a user who is no member of any organization.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            ForbiddenError: the user is still a member somewhere.
+        """
+        return await self._removed("remove_user", user_id)
+
     async def context(
         self,
         *,
@@ -116,6 +138,13 @@ class System:
             user_agent=user_agent,
             **given,
         )
+
+    async def _removed(self, function: str, id: UUID) -> bool:
+        if not isinstance(id, UUID):
+            raise ValidationError.single(("id",), f"must be a UUID, not {id!r}"[:120], "uuid_type", subject="system")
+        text = f"select {self._schemas.own(function)}($1, $2) as gone"  # a quoted name
+        row = await self._pool.fetch_row(text, (id, self._reason))
+        return bool(row and row["gone"])
 
     async def _made(self, cls: type[RecordT], function: str, *arguments: Any) -> RecordT:
         made = await self._found(cls, function, *arguments, checked=True)

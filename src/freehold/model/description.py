@@ -111,6 +111,11 @@ class EntityDescription:
         return tuple(field for field in self.fields.values() if not field.private)
 
     @cached_property
+    def searchable(self) -> tuple[FieldDescription, ...]:
+        """The own fields that search looks in; private ones never."""
+        return tuple(field for field in self.own if field.declaration.search and not field.private)
+
+    @cached_property
     def changeable(self) -> tuple[FieldDescription, ...]:
         """The own fields that an update may change."""
         return tuple(field for field in self.own if not field.declaration.immutable)

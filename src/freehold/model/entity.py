@@ -266,7 +266,9 @@ def _problem(field: FieldDescription) -> str | None:
     if declaration.ignore_case and not (declaration.unique and kind.name == "text"):
         return "ignore_case belongs to unique=True on a str; write field(unique=True, ignore_case=True)"
     if declaration.search and kind.name != "text":
-        return "only str fields can be searched; leave out search=True"
+        return "only str and list[str] fields can be searched; leave out search=True"
+    if declaration.search and declaration.private:
+        return "a private field is never searched; leave out search=True or private=True"
     if declaration.default is None and not field.nullable:
         return (
             f"the default is None, but the type does not allow it; write {field.name}: ... | None = field(default=None)"

@@ -91,7 +91,8 @@ def field(
         unique: no two records of an organization have the same value; deleted records do not count.
         ignore_case: with `unique`: values that differ only in case are the same.
         check: an SQL condition on the table's columns that each row must satisfy: `"quantity <> 0"`.
-        search: the field is meant for full-text search; the manifest says so, and nothing else uses it yet.
+        search: `session.search` looks in this field (str or list[str]). An entity's first searchable field counts most, then
+            the second and the third; the others count alike.
         private: left out of every answer unless the call asks for it.
         immutable: given at creation, never changed.
         description: for people: shown in generated schemas.

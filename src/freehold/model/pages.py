@@ -200,6 +200,13 @@ class CursorSigner:
         Raises:
             CursorError: it is no cursor, was edited, or belongs to another list.
         """
+        return tuple(
+            None if value is None else from_json_shape(sort.field, value)
+            for sort, value in zip(sorts, self.values(text, binding, subject=subject), strict=True)
+        )
+
+    def values(self, text: Any, binding: str, *, subject: str) -> list[Any]:
+        """The values that were signed. Errors as in `read`."""
         if not isinstance(text, str) or len(text) > MAXIMUM_CURSOR:
             raise self._error(subject, "is no cursor of a page", "cursor_type")
         try:
@@ -215,10 +222,7 @@ class CursorSigner:
                 "belongs to another list: organization, entity, order and filter must be those of the page it came from",
                 "cursor_binding",
             )
-        return tuple(
-            None if value is None else from_json_shape(sort.field, value)
-            for sort, value in zip(sorts, values, strict=True)
-        )
+        return list(values)
 
     @staticmethod
     def _error(subject: str, message: str, code: str) -> CursorError:

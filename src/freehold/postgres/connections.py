@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from io import BytesIO
 from types import TracebackType
 from typing import Any
 
@@ -53,11 +54,23 @@ class Connection:
         except DRIVER_ERRORS as error:
             raise translated(error, self._constraints) from error
 
+    async def copy_out(self, text: str) -> bytes:
+        """What COPY sends of a query, as text."""
+        sent = BytesIO()
+        try:
+            await self._driver.copy_from_query(text, output=sent)
+        except DRIVER_ERRORS as error:
+            raise translated(error, self._constraints) from error
+        return sent.getvalue()
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
         """Commits what happens inside, or rolls it back."""
-        async with self._driver.transaction():
-            yield
+        try:
+            async with self._driver.transaction():
+                yield
+        except DRIVER_ERRORS as error:  # of the commit itself: what calls raise inside is translated already
+            raise translated(error, self._constraints) from error
 
     @asynccontextmanager
     async def rehearsal(self) -> AsyncIterator[None]:
@@ -136,6 +149,11 @@ class Pool:
         self._open = 0
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def address(self) -> Address:
+        """Where its connections lead, and who connects."""
+        return self._address
 
     async def __aenter__(self) -> "Pool":
         self._settle_in(asyncio.get_running_loop())

@@ -96,6 +96,8 @@ def _from_sqlstate(
         return HistoryError(message, hint="ask for a later moment; 'freehold log prune' removed what was before")
     if state == "FH100":
         return ValidationError.single((), message, "not_in_the_past", subject="moment")
+    if state == "FH300":
+        return ForbiddenError(message, hint="remove what is left in it first")
     if state == "FH301":
         return IsolationError(message, hint="open the session with a Context")
     return _from_class(state, message, error)

@@ -14,6 +14,7 @@ from freehold.model.filters import And, Filter
 from freehold.model.pages import Sort
 from freehold.model.shapes import Included, Shape
 from freehold.sql.filters import condition, joined, visible
+from freehold.sql.found import found_rows
 from freehold.sql.identifiers import Schemas, quoted
 from freehold.sql.statements import Arguments, Statement, in_context
 
@@ -95,11 +96,12 @@ def _plain_columns(fields: tuple[FieldDescription, ...], alias: str) -> str:
 
 
 def count_statement(
-    entity: EntityDescription, filter_: Filter, schemas: Schemas, *, deleted: bool = False
+    entity: EntityDescription, filter_: Filter, schemas: Schemas, *, search: str | None = None, deleted: bool = False
 ) -> Statement:
     """The number of matching records, in column `count`."""
     arguments = Arguments()
-    where = _matching(entity, filter_, arguments, schemas, deleted)
+    found = found_rows(entity, search, arguments, schemas)
+    where = f"{_matching(entity, filter_, arguments, schemas, deleted)} and {found.every}"
     return Statement(in_context(schemas, f"select count(*) as count {where}"), tuple(arguments.values))
 
 
@@ -119,6 +121,7 @@ def list_statement(
     limit: int,
     schemas: Schemas,
     *,
+    search: str | None = None,
     start: Sequence[Any] | None = None,
     backward: bool = False,
     total: bool = False,
@@ -133,6 +136,7 @@ def list_statement(
         shape: what each row brings.
         filter_: which rows.
         sorts: the order; ends in the id.
+        search: only rows that this search finds.
         limit: rows of the page. It stands in the text, because a plan for an unknown limit is a bad one.
         start: the order fields of the row after (or before) which the page begins.
         backward: whether the page lies before `start`.
@@ -140,7 +144,7 @@ def list_statement(
         deleted: whether deleted rows are in.
     """
     entity, arguments = shape.entity, Arguments()
-    ways = _ways(sorts, backward)
+    ways, found = _ways(sorts, backward), found_rows(entity, search, arguments, schemas)
     where = _matching(entity, filter_, arguments, schemas, deleted)
     if start is not None:
         where += f" and ({_beyond(ways, start, arguments)})"
@@ -148,11 +152,14 @@ def list_statement(
     if not shape.tells(sorts):
         keys = ", ".join(sort.field.kind.as_json(f"t.{quoted(sort.field.name)}") for sort in ways)
         brought += f", json_build_array({keys}) as k"
-    body = f"select {brought} from (select t.* {where} order by {_order(ways, 't')} limit {limit + 1}) as t"
+    rows = found.page(f"select t.* {where}", _order(ways, "t"), limit + 1)
+    body = f"select {brought} from ({rows}) as t"
     if total:
-        counted = f"select count(*) as total {_matching(entity, filter_, arguments, schemas, deleted)}"
+        counted = (
+            f"select count(*) as total {_matching(entity, filter_, arguments, schemas, deleted)} and {found.every}"
+        )
         body = f"select p.*, c.total from ({counted}) as c left join lateral ({body}) as p on true"
-    return Statement(in_context(schemas, body), tuple(arguments.values))
+    return Statement(in_context(schemas, found.before + body), tuple(arguments.values))
 
 
 def list_rows_statement(
@@ -162,21 +169,22 @@ def list_rows_statement(
     limit: int,
     schemas: Schemas,
     *,
+    search: str | None = None,
     start: Sequence[Any] | None = None,
     backward: bool = False,
     deleted: bool = False,
 ) -> Statement:
     """The same as `list_statement`, but as rows of columns, and without a total."""
-    if start is None and filter_ == And(()):
+    if start is None and search is None and filter_ == And(()):
         return _first_rows(shape, tuple(sorts), limit, schemas, backward, deleted)
-    return _list_rows(shape, filter_, sorts, limit, schemas, start, backward, deleted)
+    return _list_rows(shape, filter_, sorts, limit, schemas, search, start, backward, deleted)
 
 
 @lru_cache(maxsize=4096)
 def _first_rows(
     shape: Shape, sorts: tuple[Sort, ...], limit: int, schemas: Schemas, backward: bool, deleted: bool
 ) -> Statement:
-    return _list_rows(shape, And(()), sorts, limit, schemas, None, backward, deleted)
+    return _list_rows(shape, And(()), sorts, limit, schemas, None, None, backward, deleted)
 
 
 def _list_rows(
@@ -185,17 +193,19 @@ def _list_rows(
     sorts: Sequence[Sort],
     limit: int,
     schemas: Schemas,
+    search: str | None,
     start: Sequence[Any] | None,
     backward: bool,
     deleted: bool,
 ) -> Statement:
     arguments = Arguments()
-    ways = _ways(sorts, backward)
+    ways, found = _ways(sorts, backward), found_rows(shape.entity, search, arguments, schemas)
     where = _matching(shape.entity, filter_, arguments, schemas, deleted)
     if start is not None:
         where += f" and ({_beyond(ways, start, arguments)})"
-    body = f"select {_plain_columns(shape.fields, 't')} {where} order by {_order(ways, 't')} limit {limit + 1}"
-    return Statement(in_context(schemas, body), tuple(arguments.values))
+    selected = f"select {_plain_columns(shape.fields, 't')} {where}"
+    body = found.page(selected, _order(ways, "t"), limit + 1)
+    return Statement(in_context(schemas, found.before + body), tuple(arguments.values))
 
 
 def _ways(sorts: Sequence[Sort], backward: bool) -> list[Sort]:

@@ -16,11 +16,13 @@ from pydantic_core import from_json
 
 from freehold.engine.functions import action_call
 from freehold.errors import FreeholdError, NotFoundError, ValidationError
+from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
 from freehold.model.filters import Filter, parse_filter
 from freehold.model.pages import OrderBy, Page, Sort, binding, parse_limit, parse_order
 from freehold.model.shapes import Shape
 from freehold.model.values import to_json_shape
+from freehold.model.words import parse_words
 from freehold.postgres.connections import Row
 from freehold.sql.past import Past
 from freehold.sql.reads import (
@@ -33,6 +35,7 @@ from freehold.sql.reads import (
 )
 from freehold.sql.statements import Statement
 from freehold.store.messages import Messenger, checked_id
+from freehold.store.search import check_searchable
 
 __all__ = ["Reader"]
 
@@ -55,6 +58,7 @@ class _Asked:
     deleted: bool
     binding: str
     continued: bool
+    search: str | None
 
     def place(self, record: Entity) -> list[Any]:
         """Where a record stands in the order, for a cursor."""
@@ -172,12 +176,26 @@ class Reader:
         row = await self._messenger.read(get_statement(shape, ids, self._store.schemas, deleted=deleted))
         return row["rows"]  # type: ignore[no-any-return]  # the driver's codec makes bytes
 
-    async def count(self, cls: type[Entity], where: Mapping[str, Any] | None, *, deleted: bool) -> int:
+    async def count(
+        self, cls: type[Entity], where: Mapping[str, Any] | None, *, search: str | None, deleted: bool
+    ) -> int:
         """How many match."""
         entity = self._store.registry[cls]
         condition = parse_filter(where, entity, self._store.registry)
-        row = await self._messenger.read(count_statement(entity, condition, self._store.schemas, deleted=deleted))
+        if search is not None and not self._words(entity, search):
+            return 0
+        statement = count_statement(entity, condition, self._store.schemas, search=search, deleted=deleted)
+        row = await self._messenger.read(statement)
         return int(row["count"])
+
+    def _words(self, entity: EntityDescription, search: str) -> tuple[str, ...]:
+        """The words of a search in an entity."""
+        check_searchable(entity, self._store.registry, subject="search")
+        if isinstance(self._store.schemas, Past):
+            raise ValidationError.single(
+                (), "finds what is there now; a session of the past has filters", "past", subject="search"
+            )
+        return parse_words(search)
 
     async def exists(self, cls: type[Entity], where: Mapping[str, Any] | None, *, deleted: bool) -> bool:
         """Whether one matches."""
@@ -191,6 +209,7 @@ class Reader:
         cls: type[Entity],
         *,
         where: Mapping[str, Any] | None,
+        search: str | None,
         order_by: OrderBy,
         limit: int,
         after: str | None,
@@ -212,12 +231,16 @@ class Reader:
         sorts = parse_order(order_by, entity)
         shape = self._store.shapes.parse(entity, select=select, include=include, private=private)
         limit = parse_limit(limit)
-        bound = binding(self._messenger.context.organization_id, entity, sorts, where, deleted)
+        words = None if search is None else self._words(entity, search)
+        flags = deleted if words is None else [deleted, words]
+        bound = binding(self._messenger.context.organization_id, entity, sorts, where, flags)
         backward, cursor = before is not None, before if before is not None else after
         start = None
         if cursor is not None:
             start = self._store.signer.read(cursor, bound, sorts, subject="before" if backward else "after")
-        asked = _Asked(shape, condition, sorts, limit, start, backward, deleted, bound, cursor is not None)
+        asked = _Asked(shape, condition, sorts, limit, start, backward, deleted, bound, cursor is not None, search)
+        if words == ():
+            return Page([], json=b"[]" if as_json else None, total=0 if with_total else None)
         if shape.plain and not as_json and not with_total:
             return await self._row_page(cls, asked)
         return await self._json_page(asked, with_total=with_total, as_json=as_json)
@@ -226,7 +249,7 @@ class Reader:
         """A page of plain records, from rows of columns."""
         statement = list_rows_statement(
             asked.shape, asked.condition, asked.sorts, asked.limit, self._store.schemas,
-            start=asked.start, backward=asked.backward, deleted=asked.deleted,
+            search=asked.search, start=asked.start, backward=asked.backward, deleted=asked.deleted,
         )  # fmt: skip
         rows = await self._messenger.rows(statement)
         records = self._store.reader(asked.shape).read(cls, rows[: asked.limit])
@@ -244,7 +267,7 @@ class Reader:
         """A page of anything, from JSON that PostgreSQL made."""
         statement = list_statement(
             asked.shape, asked.condition, asked.sorts, asked.limit, self._store.schemas,
-            start=asked.start, backward=asked.backward, total=with_total, deleted=asked.deleted,
+            search=asked.search, start=asked.start, backward=asked.backward, total=with_total, deleted=asked.deleted,
         )  # fmt: skip
         rows = await self._messenger.rows(statement)
         total = rows[0]["total"] if with_total else None

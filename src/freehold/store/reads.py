@@ -146,10 +146,15 @@ class Reads:
         return await self._reader.exists(entity, where, deleted=deleted)
 
     async def count(
-        self, entity: type[Entity], where: Mapping[str, Any] | None = None, *, deleted: bool = False
+        self,
+        entity: type[Entity],
+        where: Mapping[str, Any] | None = None,
+        *,
+        search: str | None = None,
+        deleted: bool = False,
     ) -> int:
-        """How many records match."""
-        return await self._reader.count(entity, where, deleted=deleted)
+        """How many records match a filter, and a search where one is given."""
+        return await self._reader.count(entity, where, search=search, deleted=deleted)
 
     @overload
     async def list(
@@ -157,6 +162,7 @@ class Reads:
         entity: type[EntityT],
         *,
         where: Mapping[str, Any] | None = None,
+        search: str | None = None,
         order_by: OrderBy = None,
         limit: int = 50,
         after: str | None = None,
@@ -174,6 +180,7 @@ class Reads:
         entity: type[Entity],
         *,
         where: Mapping[str, Any] | None = None,
+        search: str | None = None,
         order_by: OrderBy = None,
         limit: int = 50,
         after: str | None = None,
@@ -190,6 +197,7 @@ class Reads:
         entity: type[Entity],
         *,
         where: Mapping[str, Any] | None = None,
+        search: str | None = None,
         order_by: OrderBy = None,
         limit: int = 50,
         after: str | None = None,
@@ -210,6 +218,7 @@ class Reads:
         Args:
             entity: their class.
             where: a filter; see `freehold.model.filters`.
+            search: only records in which all these words, or words that begin so, are found; see `Session.search`.
             order_by: field names, `-` before one for descending, or `Order`s; ties are broken by id.
             limit: records at most, 1 to 1,000.
             after: the `next` cursor of the page before this one.
@@ -228,6 +237,7 @@ class Reads:
         return await self._reader.list(
             entity,
             where=where,
+            search=search,
             order_by=order_by,
             limit=limit,
             after=after,

@@ -21,6 +21,7 @@ from freehold.store.past import PastSession, look_back
 from freehold.store.queries import explain, query
 from freehold.store.reads import Reads
 from freehold.store.revert import revert
+from freehold.store.search import SearchPage, search
 from freehold.store.store import Store
 from freehold.store.writer import Target, Writer
 
@@ -84,6 +85,35 @@ class Session(Reads):
     async def explain(self, statement: Any, **values: Any) -> Mapping[str, Any]:
         """PostgreSQL's plan for a hand-written query, as its JSON; the query is not run."""
         return await explain(self._messenger, statement, values)
+
+    @overload
+    async def search(
+        self, text: str, *, in_: type[EntityT], limit: int = 20, after: str | None = None
+    ) -> SearchPage[EntityT]: ...
+    @overload
+    async def search(
+        self, text: str, *, in_: Sequence[type[Entity]] | None = None, limit: int = 20, after: str | None = None
+    ) -> SearchPage[Entity]: ...
+    async def search(self, text: str, *, in_: Any = None, limit: int = 20, after: str | None = None) -> SearchPage[Any]:
+        """The records in which all words of a text are found, the best first.
+
+            page = await session.search("acme lon", in_=[Customer, Contact])
+            page[0].record, page[0].fragments[0].html()
+
+        Each word counts as itself and as the beginning of a word; case and accents do not count, and there are no operators. A
+        word that begins none of the organization's is replaced by those most like it.
+
+        Args:
+            text: at most 1,000 characters and 20 words; without any word it finds nothing.
+            in_: an entity, or several; None for all that have searchable fields.
+            limit: hits at most, 1 to 1,000.
+            after: the `next` cursor of the page before this one.
+
+        Raises:
+            ValidationError: the text is too long or no text, or an entity has no searchable fields.
+            CursorError: the cursor was edited or belongs to another search.
+        """
+        return await search(self._messenger, text, in_=in_, limit=limit, after=after)
 
     async def create(self, entity: type[EntityT], input: Input | None = None, /, **values: Any) -> EntityT:
         """Creates a record: `create(Customer, name="Acme")` or `create(Customer, Customer.Create(name="Acme"))`.

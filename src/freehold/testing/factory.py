@@ -17,7 +17,7 @@ from freehold.model.fields import Unique
 from freehold.model.issues import validation_error
 from freehold.model.registry import suggestion
 from freehold.store.session import Session
-from freehold.testing.values import NoValueError, value
+from freehold.doctor.samples import NoValueError, value
 
 __all__ = ["Factory"]
 

@@ -1,6 +1,7 @@
-"""Values that a field accepts, by number: what the factories put into records.
+"""Values that a field accepts, by number: what a proof or a test puts into records.
 
-Value 1 and value 2 of a field differ as long as its bounds leave room; then they repeat.
+Value 1 and value 2 of a field differ as long as its bounds leave room; then they repeat. A mark is in every text that has
+room for it, so that it is known again wherever it appears.
 """
 
 import enum
@@ -19,7 +20,7 @@ from pydantic import BaseModel, TypeAdapter
 from freehold.model.description import FieldDescription
 from freehold.model.inputs import LARGEST_INTEGER, MAXIMUM_DURATION, MAXIMUM_TEXT, SMALLEST_INTEGER, prepared
 from freehold.model.kinds import Kind, KindError, kind_of, split_optional
-from freehold.testing.patterns import matching
+from freehold.doctor.patterns import matching
 
 __all__ = ["NoValueError", "value"]
 
@@ -33,12 +34,13 @@ class NoValueError(Exception):
     """The declaration does not say enough to make a value. The message says why."""
 
 
-def value(field: FieldDescription, number: int) -> Any:
+def value(field: FieldDescription, number: int, mark: str = "") -> Any:
     """The value of a field with this number, valid by all that its declaration says.
 
     Args:
         field: of an entity.
         number: from 0 on.
+        mark: a word of small letters and digits for texts, where their bounds leave room for it.
 
     Raises:
         NoValueError: there is none, or it cannot be found.
@@ -47,7 +49,7 @@ def value(field: FieldDescription, number: int) -> Any:
     annotation = prepared(field.annotation, bounds, digits=declaration.digits, places=declaration.places)
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     reason = f"no {field.kind.name} was found that its bounds accept"
-    for candidate in _candidates(field, number):
+    for candidate in _candidates(field, number, mark):
         try:
             return adapter.validate_python(candidate)
         except pydantic.ValidationError as error:
@@ -55,16 +57,17 @@ def value(field: FieldDescription, number: int) -> Any:
     raise NoValueError(reason)
 
 
-def _candidates(field: FieldDescription, number: int) -> Iterator[Any]:
+def _candidates(field: FieldDescription, number: int, mark: str) -> Iterator[Any]:
     kind, bounds = field.kind, field.declaration.bounds
     if kind.many:
         single = replace(kind, many=False)
         length = bounds.get("min_length", min(1, bounds.get("max_length", 1)))
         digits, places = field.declaration.digits, field.declaration.places
-        item = _Wanted(field.name, single, {}, digits, places)
+        item = _Wanted(field.name, single, {}, digits, places, mark)
         yield [next(_scalars(item, number + place)) for place in range(length)]
         return
-    yield from _scalars(_Wanted(field.name, kind, bounds, field.declaration.digits, field.declaration.places), number)
+    declared = field.declaration
+    yield from _scalars(_Wanted(field.name, kind, bounds, declared.digits, declared.places, mark), number)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class _Wanted:
     bounds: Mapping[str, Any]
     digits: int | None = None
     places: int | None = None
+    mark: str = ""
 
 
 def _scalars(wanted: _Wanted, number: int) -> Iterator[Any]:
@@ -95,7 +99,7 @@ def _scalars(wanted: _Wanted, number: int) -> Iterator[Any]:
     elif kind.name == "float":
         yield _float(wanted.bounds, number)
     elif kind.name == "json":
-        yield _document(kind.python, number)
+        yield _document(kind.python, number, wanted.mark)
     else:
         yield _stepped(wanted, number)
 
@@ -103,6 +107,15 @@ def _scalars(wanted: _Wanted, number: int) -> Iterator[Any]:
 def _texts(wanted: _Wanted, number: int) -> Iterator[str]:
     pattern = wanted.bounds.get("pattern")
     least, most = wanted.bounds.get("min_length", 0), wanted.bounds.get("max_length", MAXIMUM_TEXT)
+    if wanted.mark:
+        marked = f"{wanted.mark}{number}"
+        shapes = (
+            f"{marked} {wanted.name.replace('_', ' ')}",
+            marked,
+            f"{marked}@{wanted.mark}.test",
+            f"https://{marked}.test",
+        )
+        yield from (shape.ljust(least, "x") for shape in shapes if len(shape) <= most)
     if pattern is not None:
         yield from (text for text in matching(pattern, number) if least <= len(text) <= most)
         return
@@ -219,10 +232,10 @@ def _stepped(wanted: _Wanted, number: int) -> Any:
     return scale.back(low + number % (high - low + 1))
 
 
-def _document(python: Any, number: int) -> Any:
-    """A JSON document: an empty mapping, or the model with what it demands."""
+def _document(python: Any, number: int, mark: str = "") -> Any:
+    """A JSON document: a mapping with the mark, or the model with what it demands."""
     if not (isinstance(python, type) and issubclass(python, BaseModel)):
-        return {}
+        return {"mark": mark} if mark else {}
     values = {}
     for name, info in python.model_fields.items():
         if info.is_required():

@@ -1,0 +1,327 @@
+"""Migrations as a whole: what the commands do, each on a connection that its caller opens."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.engine.advisory import WAIT, exclusive
+from freehold.engine.catalog import Difference, differences, read_catalog
+from freehold.engine.functions import function_drops
+from freehold.engine.install import empower_owner, installed_digest, keep_digest
+from freehold.engine.migrations.execution import LOCK_WAIT, Execution, Work
+from freehold.engine.migrations.folder import Folder, Revision
+from freehold.engine.migrations.mending import Mending, mended, mended_engine
+from freehold.engine.migrations.shadow import declared_structure, revised_structures
+from freehold.engine.migrations.state import State, fingerprint, keep_derived, keep_revision, read_state, stored_derived
+from freehold.engine.migrations.steps import grouped, planned
+from freehold.engine.migrations.structure import Structure, read_structure
+from freehold.engine.migrations.writing import lines
+from freehold.engine.plan import Plan
+from freehold.engine.search import search_drops, search_refresh
+from freehold.engine.settings import configure_role
+from freehold.errors import ConfigurationError, MigrationError
+from freehold.postgres.connections import Connection
+from freehold.sql.identifiers import quoted
+
+__all__ = ["Checked", "Migrations", "Standing"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a database is among the revisions.
+
+    Args:
+        current: the revision that it is at; None before the first.
+        head: the newest one.
+        pending: those between, oldest first.
+        half: one that is under way.
+        adopted: whether the database is known here at all; else it was set up without revisions.
+    """
+
+    current: str | None
+    head: str | None
+    pending: Sequence[Revision]
+    half: tuple[str, str] | None
+    adopted: bool
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` found.
+
+    Args:
+        standing: where the database is.
+        differences: between it and the declarations.
+    """
+
+    standing: Standing
+    differences: Sequence[Difference]
+
+    @property
+    def clean(self) -> bool:
+        """Whether the database is at the head and as declared."""
+        return not (self.differences or self.standing.pending or self.standing.half)
+
+
+class Migrations:
+    """The migrations of one application.
+
+    Args:
+        plan: its declarations.
+        folder: where its revisions are.
+    """
+
+    def __init__(self, plan: Plan, folder: Folder | Path | str) -> None:
+        self.plan = plan
+        self.folder = folder if isinstance(folder, Folder) else Folder(folder)
+
+    async def status(self, connection: Connection) -> Standing:
+        """Where a database is.
+
+        Raises:
+            MigrationError: the folder cannot be read, or the database is at a revision that it does not know.
+        """
+        return self._standing(await read_state(connection, self.plan.schemas))
+
+    def _standing(self, state: State) -> Standing:
+        revisions = self.folder.revisions
+        try:
+            place = self.folder.index(state.revision)
+        except MigrationError as error:
+            raise MigrationError(
+                f"the database is newer than this code: it is at revision {state.revision}, which {self.folder.path} does not have",
+                hint="run the release that has it, or go down with that one first: freehold migrate down",
+            ) from error
+        return Standing(state.revision, self.folder.head, revisions[place:], state.half, state.known)
+
+    async def check(self, connection: Connection) -> Checked:
+        """Holds a database against revisions and declarations. Nothing is changed."""
+        standing = await self.status(connection)
+        await self._require_roles(connection)
+        found = await differences(connection, self.plan, self.plan.schemas, self.plan.roles)
+        return Checked(standing, found)
+
+    async def work_up(self, connection: Connection, *, to: str | None = None) -> Work:
+        """What `up` would do.
+
+        Args:
+            connection: of an administrator who may act as the owner.
+            to: the last revision to run; None for all.
+
+        Raises:
+            MigrationError: revisions and declarations do not fit together, or the tables are as no revision says.
+        """
+        state = await read_state(connection, self.plan.schemas)
+        standing = self._standing(state)
+        await self._require_roles(connection)
+        await empower_owner(connection, self.plan.roles)
+        if state.half and state.half[1] == "down":
+            raise _half(state.half)
+        if not standing.pending and await self._untouched(connection):
+            return Work("up")
+        structures = await revised_structures(connection, self.plan, self.folder.revisions)
+        place = await self._place(connection, state, structures)
+        reached = len(self.folder.revisions) if to is None else max(self.folder.index(to), place)
+        pending = self.folder.revisions[place:reached]
+        if state.half and state.half[0] not in [each.id for each in pending]:
+            raise MigrationError(
+                f"revision {state.half[0]} is half done, and not the next one of {self.folder.path}",
+                hint="finish it with the release that has it: freehold migrate up",
+            )
+        stamp = self.folder.revisions[place - 1].id if place and not state.known else None
+        notes = [f"the tables are as revision {stamp} says: it is noted, and not run"] if stamp else []
+        found = await differences(connection, self.plan, self.plan.schemas, self.plan.roles)
+        adopted = not self.folder.revisions and state.tables
+        lacking = [] if adopted else await self._lacking(connection, structures[reached])
+        if lacking and to is None:
+            raise MigrationError(
+                f"the declarations are ahead of the revisions, which lack: {'; '.join(lacking[:10])}",
+                hint="write them: freehold migrate new",
+            )
+        if lacking:
+            notes.append("policies, triggers, functions and grants stay as they are: they fit the newest revision only")
+        mendings = [] if lacking else [*mended(found, self.plan), *await self._refresh(connection)]
+        revisions = [(each, grouped(planned(each.operations("up"), self.plan.schemas)), each.id) for each in pending]
+        return Work("up", revisions, mended_engine(found, self.plan), mendings, stamp, notes)
+
+    async def _refresh(self, connection: Connection) -> list[Mending]:
+        """Takes up records for search anew, where the form in which it keeps them has changed."""
+        schemas, entities = self.plan.schemas, self.plan.registry.entities.values()
+        statements = tuple(text for entity in entities for text in search_refresh(entity, schemas))
+        if not statements or await installed_digest(connection, schemas) == self.plan.digest:
+            return []
+        return [Mending("take up records for search where its form is new", statements)]
+
+    async def work_down(self, connection: Connection, *, to: str | None) -> Work:
+        """What `down` would do: undo revisions, newest first.
+
+        Args:
+            connection: of an administrator who may act as the owner.
+            to: the revision to be at afterwards; None for before the first.
+        """
+        state = await read_state(connection, self.plan.schemas)
+        standing = self._standing(state)
+        if not state.known:
+            raise MigrationError(
+                "no revision was run here yet", hint="freehold migrate status tells where a database is"
+            )
+        if state.half and state.half[1] == "up":
+            raise _half(state.half)
+        first, last = self.folder.index(to), self.folder.index(standing.current)
+        if first > last:
+            raise MigrationError(
+                f"{to} is newer than {standing.current}, where the database is", hint="freehold migrate up"
+            )
+        revisions = self.folder.revisions
+        undone = [
+            (
+                revisions[n],
+                grouped(planned(revisions[n].operations("down"), self.plan.schemas)),
+                revisions[n - 1].id if n else None,
+            )
+            for n in reversed(range(first, last))
+        ]
+        kept = await stored_derived(connection, self.plan.schemas, to) if undone else []
+        notes = []
+        if undone and not kept and to is not None:
+            notes = [
+                "functions and grants stay those of the newer revision until the release that belongs to this one runs 'up'"
+            ]
+        mendings = []
+        if undone and (kept or to is None):
+            entities = self.plan.registry.entities.values()
+            schemas = self.plan.schemas
+            drops = [
+                text
+                for entity in entities
+                for text in (*function_drops(entity, schemas), *search_drops(entity, schemas))
+            ]
+            lock = "ACCESS EXCLUSIVE on each table"
+            mendings = [Mending("make the objects of that revision again", (*drops, *kept), lock)]
+        return Work("down", undone, (), mendings, None, notes)
+
+    async def run(
+        self, connection: Connection, observer: Connection, work: Work, *, report: Callable[[str], None],
+        lock_wait: float = LOCK_WAIT,
+    ) -> list[Difference]:  # fmt: skip
+        """Does some work. To be called while holding the lock (`locked`).
+
+        Returns:
+            What still differs from the declarations afterwards.
+        """
+        state = await read_state(connection, self.plan.schemas)
+        execution = Execution(connection, observer, self.plan, report=report, lock_wait=lock_wait)
+        await execution.run(work, state)
+        for statement in ("reset role", "reset search_path", "reset lock_timeout"):
+            await connection.execute(statement)
+        if work.direction == "down":
+            async with connection.transaction():
+                settings = self.plan.schemas.own("settings")
+                await connection.execute(f"delete from {settings} where name in ('installed', 'printed')")
+            return []
+        return await self._settle(connection)
+
+    def locked(self, connection: Connection, *, wait: float = WAIT) -> AbstractAsyncContextManager[None]:
+        """Holds the lock under which all set-ups and migrations of the schema run."""
+        return exclusive(connection, self.plan.schemas, wait=wait)
+
+    async def stamp(self, connection: Connection) -> bool:
+        """Notes that the tables are as the head says, where they were just made from the declarations and are.
+
+        Args:
+            connection: of an administrator who may act as the owner.
+
+        Returns:
+            Whether they are; else `up` will say what is missing.
+        """
+        if self.folder.head is None:
+            return False
+        async with self.locked(connection):
+            structures = await revised_structures(connection, self.plan, self.folder.revisions)
+            async with connection.rehearsal():
+                if await read_structure(connection, self.plan.schemas) != structures[-1]:
+                    return False
+            async with connection.transaction():
+                await connection.execute(f"set local role {quoted(self.plan.roles.owner)}")
+                for statement in keep_revision(self.plan.schemas, self.folder.head, "stamp"):
+                    await connection.execute(statement)
+                await connection.execute(keep_derived(self.plan.schemas, self.folder.head, self.plan.derived))
+        return True
+
+    async def _settle(self, connection: Connection) -> list[Difference]:
+        """Notes how the schema is printed now, where nothing is left to mend, and keeps the derived objects."""
+        plan, schemas = self.plan, self.plan.schemas
+        await configure_role(connection, schemas, plan.roles)
+        found = await differences(connection, plan, schemas, plan.roles)
+        state = await read_state(connection, schemas)
+        async with connection.transaction():
+            await connection.execute(f"set local role {quoted(plan.roles.owner)}")
+            await connection.fetch(f"select {schemas.own('note_columns')}()")
+            if state.revision is not None and state.revision == self.folder.head:
+                await connection.execute(keep_derived(schemas, state.revision, plan.derived))
+            if not (mended(found, plan) or mended_engine(found, plan)):
+                await keep_digest(connection, plan, schemas)
+                printed = fingerprint(await read_catalog(connection, schemas, plan.roles))
+                await connection.fetch(
+                    f"insert into {schemas.own('settings')} values ('printed', $1) on conflict (name) do update set value = excluded.value",
+                    printed,
+                )
+        return found
+
+    async def _untouched(self, connection: Connection) -> bool:
+        """Whether the schema is printed as it was when it was found to be as declared."""
+        plan, schemas = self.plan, self.plan.schemas
+        if await installed_digest(connection, schemas) != plan.digest:
+            return False
+        kept = await connection.fetch(f"select value from {schemas.own('settings')} where name = 'printed'")
+        async with connection.rehearsal():
+            return bool(kept) and kept[0]["value"] == fingerprint(await read_catalog(connection, schemas, plan.roles))
+
+    async def _place(self, connection: Connection, state: State, structures: Sequence[Structure]) -> int:
+        """How many revisions the tables have: as noted, or as they look where somebody made them without revisions."""
+        if state.known or state.half or not state.tables:
+            return self.folder.index(state.revision)
+        return await self._adopted(connection, structures)
+
+    async def _adopted(self, connection: Connection, structures: Sequence[Structure]) -> int:
+        """How many revisions the tables have that somebody made without them."""
+        async with connection.rehearsal():
+            actual = await read_structure(connection, self.plan.schemas)
+        for place in reversed(range(len(structures))):
+            if structures[place] == actual:
+                return place
+        if len(structures) == 1:  # there are no revisions yet
+            missing = lines(actual, await declared_structure(connection, self.plan))
+            if not missing:
+                return 0
+        else:
+            missing = lines(actual, structures[-1])
+        raise MigrationError(
+            f"the tables that are there are as no revision says; from the newest they differ in: {'; '.join(missing[:10])}",
+            hint="alter them by hand until 'freehold migrate up' finds a revision that they are as, or start from an empty database",
+        )
+
+    async def _lacking(self, connection: Connection, reached: Structure) -> list[str]:
+        """What is declared and not made by the revisions, so that functions and grants would fail."""
+        declared = await declared_structure(connection, self.plan)
+        lacking = [f"the table {name}" for name in declared if name not in reached]
+        for name in declared.keys() & reached.keys():
+            lacking += [f"{name}.{column}" for column in declared[name].columns if column not in reached[name].columns]
+        return sorted(lacking)
+
+    async def _require_roles(self, connection: Connection) -> None:
+        names = [self.plan.roles.owner, self.plan.roles.application]
+        rows = await connection.fetch("select rolname::text as name from pg_roles where rolname = any ($1)", names)
+        missing = sorted(set(names) - {row["name"] for row in rows})
+        if missing:
+            raise ConfigurationError(
+                f"there is no role {' and no role '.join(missing)}",
+                hint="run 'freehold setup' first: it makes the roles",
+            )
+
+
+def _half(half: tuple[str, str]) -> MigrationError:
+    return MigrationError(
+        f"revision {half[0]} is half done on the way {half[1]}", hint=f"finish it first: freehold migrate {half[1]}"
+    )
