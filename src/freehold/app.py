@@ -214,7 +214,7 @@ class Database:
         """Work across organizations: making them, their users and contexts. The log keeps the reason."""
         if isinstance(reason, Context):
             raise IsolationError("system work needs a reason, not a context")
-        return System(self._store.pool, self._store.schemas, reason)
+        return System(self._store.pool, self._store.schemas, self._store.seal, reason)
 
 
 async def _stamp(application: Application, connection: Connection, folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from freehold import Context, Session
 from freehold.model.context import new_id
-from tests.probe import enter, hold, run, sealed
+from tests.probe import SEALS, enter, hold, run, sealed
 from tests.world import Contact, Customer, Order
 
 Connection = asyncpg.Connection
@@ -369,9 +369,11 @@ async def test_a_type_of_the_role_s_own_is_not_used_by_what_runs_as_the_owner(
         await raw.execute("update app.contacts set name = 'x'")
         await raw.execute("delete from app.orders")
     await raw.execute("select set_config('freehold.organization_id', '', false)")
+    proof = SEALS[-1].prove("tests")
     await raw.execute(
-        "select freehold.find_organization('x'), freehold.find_user('x'), freehold.find_membership('x', 'x')"
+        "select freehold.find_organization('x', $1), freehold.find_user('x', $1), freehold.find_membership('x', 'x', $1)",
+        proof,
     )
     await raw.execute("select freehold.extend_log(0)")
-    await raw.execute("select freehold.create_user($1 || '@x.test', 'x', 'x')", str(new_id()))
+    await raw.execute("select freehold.create_user($1 || '@x.test', 'x', $2)", str(new_id()), proof)
     assert [line for line in ran if "freehold_owner" in line] == []

@@ -104,9 +104,9 @@ async def test_a_hand_written_query_cannot_change_its_organization(
 @pytest.mark.parametrize(
     "call",
     [
-        "find_organization(:slug)",
-        "find_user(:slug)",
-        "find_membership(:slug, :slug)",
+        "find_organization(:slug, :slug)",
+        "find_user(:slug, :slug)",
+        "find_membership(:slug, :slug, :slug)",
         "create_organization(:slug, :slug, 'x')",
     ],
 )

@@ -243,9 +243,9 @@ async def test_system_work_within_a_context_is_refused(acme: Session, raw: Conne
         f"create_organization('x', '{word}', 'x')",
         f"create_user('{word}@x.test', 'x', 'x')",
         "add_member(freehold.organization_id(), freehold.actor_id(), 'owner', 'x')",
-        "find_organization('x')",
-        "find_user('x')",
-        "find_membership('x', 'x')",
+        "find_organization('x', 'x')",
+        "find_user('x', 'x')",
+        "find_membership('x', 'x', 'x')",
     ):
         with pytest.raises(asyncpg.PostgresError) as caught:
             await run(raw, acme.context, f"select freehold.{call}")

@@ -364,10 +364,10 @@ REFUSED: dict[str, str] = {
     "default partition": "select * from freehold.log_default",
     "settings": "select * from freehold.settings",
     "positions": "select last_value from freehold.log_position",
-    "find an organization": "select freehold.find_organization(:slug) as found",
-    "find no organization": "select freehold.find_organization('there-is-none') as found",
-    "find a user": "select freehold.find_user('ada@' || :slug || '.test') as found",
-    "find a membership": "select freehold.find_membership(:slug, 'ada@' || :slug || '.test') as found",
+    "find an organization": "select freehold.find_organization(:slug, '') as found",
+    "find no organization": "select freehold.find_organization('there-is-none', '') as found",
+    "find a user": "select freehold.find_user('ada@' || :slug || '.test', '') as found",
+    "find a membership": "select freehold.find_membership(:slug, 'ada@' || :slug || '.test', '') as found",
     "make an organization": "select freehold.create_organization('x', 'x-y-z', 'fun') as made",
     "make a user": "select freehold.create_user('x@y.test', 'x', 'fun') as made",
     "become a member": "select freehold.add_member(cast(:organization as uuid), cast(:user as uuid), 'admin', '') as made",
@@ -422,7 +422,7 @@ async def test_system_functions_tell_nothing_within_an_organization(acme: Sessio
     messages = set()
     for wanted in (there, "absent"):
         with pytest.raises(errors.IsolationError) as caught:
-            await acme.sql(None, f"select freehold.{function}(:wanted) as found", wanted=wanted)
+            await acme.sql(None, f"select freehold.{function}(:wanted, '') as found", wanted=wanted)
         messages.add(str(caught.value))
     assert len(messages) == 1
 

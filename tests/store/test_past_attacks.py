@@ -92,7 +92,6 @@ async def test_each_life_of_an_id_is_told_in_its_time(raw: Connection, acme: Ses
     assert (await acme.revert(changed, 1)).name == "third"
 
 
-@pytest.mark.xfail(strict=True, reason="the log is written with the settings of whoever writes: floats lose digits")
 async def test_the_log_keeps_values_whatever_the_writer_has_set(raw: Connection, acme: Session) -> None:
     customer = await acme.create(
         Customer, name="a", rating=1 / 3, patience=-timedelta(days=1, hours=2), photo=b"\x00\xff\\",
@@ -127,9 +126,6 @@ class Nowhere(tzinfo):
         return None
 
 
-@pytest.mark.xfail(
-    strict=True, reason="only tzinfo is looked at; the text without an offset is read in the server's zone"
-)
 async def test_a_moment_in_a_zone_without_an_offset_is_refused(raw: Connection, acme: Session) -> None:
     moment = (await clock(raw)).replace(tzinfo=Nowhere())
     with pytest.raises(errors.ValidationError, match="moment"):
@@ -137,9 +133,6 @@ async def test_a_moment_in_a_zone_without_an_offset_is_refused(raw: Connection, 
             pass
 
 
-@pytest.mark.xfail(
-    strict=True, reason="PostgreSQL reads offsets of less than 16 hours and without fractions of a second only"
-)
 @pytest.mark.parametrize(
     "offset", [timedelta(hours=-23, minutes=-59), timedelta(hours=16), timedelta(microseconds=1)], ids=str
 )
@@ -149,7 +142,6 @@ async def test_every_time_zone_of_python_names_a_moment(raw: Connection, acme: S
         assert await past.count(Customer) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the past has a copy of the session's state at its opening")
 async def test_the_past_ends_with_its_session(raw: Connection, database: Database, acme: Session) -> None:
     moment = await clock(raw)
     async with database.session(acme.context) as session:

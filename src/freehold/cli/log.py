@@ -13,7 +13,7 @@ from rich.table import Table
 from freehold.cli.loading import load_application
 from freehold.cli.options import AdministratorUrl, Json, Target, Yes
 from freehold.cli.output import console, failing, print_json
-from freehold.engine.prune import Partition, old_partitions, prune_log
+from freehold.engine.prune import Partition, log_begins, old_partitions, prune_log
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address, connect
 from freehold.sql.identifiers import Schemas
@@ -47,14 +47,12 @@ def prune(
         found = asyncio.run(_found(url, schemas, before))
         if found and not yes:
             _agree(found, before, as_json=as_json)
-        dropped = asyncio.run(_dropped(url, schemas, before))
+        dropped, begins = asyncio.run(_dropped(url, schemas, before))
         if as_json:
-            print_json(
-                {"dropped": [partition.name for partition in dropped], "begins": f"{before:%Y-%m}-01T00:00:00+00:00"}
-            )
+            print_json({"dropped": [partition.name for partition in dropped], "begins": begins and begins.isoformat()})
         else:
             names = ", ".join(partition.name for partition in dropped) or "nothing; there is no earlier month"
-            console.print(f"Dropped {names}. The log begins with {before:%Y-%m}.")
+            console.print(f"Dropped {names}. The log begins with {begins:%Y-%m}.")
 
 
 def _agree(found: Sequence[Partition], before: datetime, *, as_json: bool) -> None:
@@ -76,6 +74,6 @@ async def _found(url: str, schemas: Schemas, before: datetime) -> Sequence[Parti
         return await old_partitions(connection, schemas, before.date())
 
 
-async def _dropped(url: str, schemas: Schemas, before: datetime) -> Sequence[Partition]:
+async def _dropped(url: str, schemas: Schemas, before: datetime) -> tuple[Sequence[Partition], datetime | None]:
     async with connect(Address(url=url)) as connection:
-        return await prune_log(connection, schemas, before.date())
+        return await prune_log(connection, schemas, before.date()), await log_begins(connection, schemas)

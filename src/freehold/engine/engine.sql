@@ -35,7 +35,7 @@ begin
     if organization is null or organization = '' then
         return null;
     end if;
-    if exists (select from {engine}.seals s where left(sealed, 64)
+    if organization ~ '^[0-9a-f-]{{36}}$' and exists (select from {engine}.seals s where left(sealed, 64)
             = encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(organization || substr(sealed, 65), 'UTF8'))), 'hex')) then
         return organization::uuid;
     end if;
@@ -81,11 +81,12 @@ create table if not exists {engine}.settings (
 );
 
 -- block: columns
--- When each column came to be: reads of the past tell by it what did not exist then.
+-- When each column came to be, or got another type: reads of the past tell by it what did not exist then.
 create table if not exists {engine}.columns (
     table_name text collate "C" not null,
     column_name text collate "C" not null,
     added_at timestamptz not null,
+    type text collate "C" not null,
     primary key (table_name, column_name)
 );
 
@@ -93,14 +94,15 @@ create table if not exists {engine}.columns (
 create or replace function {engine}.note_columns() returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
     with actual as (
-        select c.relname::text as table_name, a.attname::text as column_name
+        select c.relname::text as table_name, a.attname::text as column_name, format_type(a.atttypid, null) as type
         from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
         where n.nspname = '{tables_name}' and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
     ), gone as (
         delete from {engine}.columns k where not exists (
             select from actual a where a.table_name = k.table_name and a.column_name = k.column_name)
     )
-    insert into {engine}.columns select table_name, column_name, now() from actual on conflict do nothing
+    insert into {engine}.columns as k select table_name, column_name, now(), type from actual
+    on conflict (table_name, column_name) do update set added_at = excluded.added_at, type = excluded.type where k.type <> excluded.type
 $$;
 
 -- The columns that a moment did not know yet.
@@ -221,7 +223,7 @@ end $$;
 -- Statement triggers: one call however many rows. SECURITY DEFINER, because the application role may not write the log.
 -- All that runs as the owner names pg_temp last in its search_path: else a type that the caller made there would be used first.
 create or replace function {engine}.log_create() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set extra_float_digits = 1 as $$
 declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, new, actor_id, request_id, client_ip, user_agent)
@@ -232,7 +234,7 @@ begin
 end $$;
 
 create or replace function {engine}.log_update() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set extra_float_digits = 1 as $$
 declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
@@ -244,7 +246,7 @@ end $$;
 
 -- The same where deletion is soft: an update of deleted_at is a deletion or a restoration.
 create or replace function {engine}.log_update_soft() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set extra_float_digits = 1 as $$
 declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
@@ -258,7 +260,7 @@ begin
 end $$;
 
 create or replace function {engine}.log_delete() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set extra_float_digits = 1 as $$
 declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, actor_id, request_id, client_ip, user_agent)

@@ -5,15 +5,22 @@ kept, in the same transaction, so that a read of an earlier moment is refused an
 either holds the partition that is dropped, and is waited for, or begins after the moment has been moved.
 """
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from freehold.errors import ValidationError
+from freehold.errors import TimeoutError, ValidationError  # noqa: A004  # Freehold's own, which connections raise
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas, quoted
 
-__all__ = ["Partition", "old_partitions", "prune_log"]
+__all__ = ["Partition", "log_begins", "old_partitions", "prune_log"]
+
+ATTEMPT = 150
+"""Milliseconds that one attempt waits for the log."""
+PAUSE = 0.35
+"""Seconds between attempts, in which the others go on."""
 
 _PARTITIONS = """
 select c.relname::text as name, pg_total_relation_size(c.oid) as bytes, greatest(c.reltuples, 0)::bigint as rows
@@ -80,17 +87,40 @@ async def prune_log(
     Raises:
         TimeoutError: the log was not free in time; nothing was dropped.
     """
+    until = time.monotonic() + wait
+    while True:
+        try:
+            return await _attempt(connection, schemas, before)
+        except TimeoutError as error:
+            if time.monotonic() >= until:
+                raise TimeoutError(
+                    f"somebody read the log for all of {wait:g} s; nothing was dropped",
+                    seconds=wait,
+                    hint="try again when long reads of the log, such as a dump, have ended",
+                ) from error
+            await asyncio.sleep(PAUSE)
+
+
+async def _attempt(connection: Connection, schemas: Schemas, before: date) -> Sequence[Partition]:
+    """Drops the months if the log is free at once: who waits for its lock holds up every write behind."""
     start = first_of_month(before)
     async with connection.transaction():
-        await connection.fetch("select set_config('lock_timeout', $1, true)", f"{int(wait * 1000)}ms")
+        await connection.execute(f"set local lock_timeout = '{ATTEMPT}ms'")
         await connection.fetch("select pg_advisory_xact_lock(hashtext($1))", f"{schemas.engine}.extend_log")
         dropped = await old_partitions(connection, schemas, before)
         await connection.fetch(
             f"insert into {schemas.own('settings')} as s values ('log_begins', $1) on conflict (name) "
-            "do update set value = greatest(s.value::timestamptz, excluded.value::timestamptz)::text",
+            "do update set value = case when s.value::timestamptz > excluded.value::timestamptz then s.value else excluded.value end",
             start.isoformat(),
         )
         for partition in dropped:
             await connection.execute(f"drop table {quoted(schemas.engine)}.{quoted(partition.name)}")
         await connection.fetch(f"delete from {schemas.own('log_default')} where at < $1", start)
     return dropped
+
+
+async def log_begins(connection: Connection, schemas: Schemas) -> datetime | None:
+    """The moment from which the log tells; None where nothing was pruned."""
+    rows = await connection.fetch(f"select {schemas.own('log_begins')}() as begins")
+    begins: datetime | None = rows[0]["begins"]
+    return begins

@@ -15,6 +15,8 @@ KEPT = 2
 async def keep_seal(connection: Connection, schemas: Schemas, seal: Seal) -> None:
     """Makes a seal count, and all but the one before it count no longer.
 
+    A secret that somebody else knows by now is replaced twice: the one before the newest counts as well.
+
     Args:
         connection: of whoever may act as the owner.
         schemas: where the engine is.
@@ -30,7 +32,11 @@ async def keep_seal(connection: Connection, schemas: Schemas, seal: Seal) -> Non
         if known and known[0]["same"]:
             return
         await connection.fetch(f"delete from {table} where inner_key = $1", inner)
-        await connection.fetch(f"insert into {table} (inner_key, outer_key) values ($1, $2)", inner, outer)
+        await connection.fetch(
+            f"insert into {table} select $1, $2, greatest(clock_timestamp(), max(made_at) + interval '1 microsecond') from {table}",
+            inner,
+            outer,
+        )  # the newest, even where the clock has gone back
         await connection.fetch(
             f"delete from {table} where made_at < (select min(made_at) from (select made_at from {table} "
             f"order by made_at desc limit {KEPT}) as kept)"

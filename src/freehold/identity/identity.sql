@@ -63,7 +63,22 @@ begin
     end if;
     return true;
 end $$;
-revoke all on function {engine}.outside() from public;
+
+-- The reason of system work, from a text that the program has sealed: a login alone does no system work. What is sealed begins with a
+-- word that no context begins with, so that neither stands for the other.
+create or replace function {engine}.authorized(proof text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+    perform {engine}.outside();
+    if proof like '________________________________________________________________system:%' and exists (
+            select from {engine}.seals s where left(proof, 64) = encode(sha256(s.outer_key || sha256(s.inner_key
+            || convert_to(substr(proof, 65), 'UTF8'))), 'hex')) then
+        return substr(proof, 72);
+    end if;
+    raise exception 'system work needs the program''s seal' using errcode = 'FH301';
+end $$;
+revoke all on function {engine}.outside(), {engine}.authorized(text) from public;
+drop function if exists {engine}.find_organization(text), {engine}.find_user(text), {engine}.find_membership(text, text);
 
 create or replace function {engine}.log_system(organization uuid, entity text, record uuid, action text, content jsonb, reason text) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
@@ -74,7 +89,7 @@ create or replace function {engine}.create_organization(name text, slug text, re
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare made {engine}.organizations;
 begin
-    perform {engine}.outside();
+    reason := {engine}.authorized(reason);
     insert into {engine}.organizations (name, slug) values ($1, $2) returning * into made;
     perform {engine}.log_system(made.id, 'Organization', made.id, 'create', to_jsonb(made), reason);
     return row_to_json(made);
@@ -84,7 +99,7 @@ create or replace function {engine}.create_user(email text, name text, reason te
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare made {engine}.users;
 begin
-    perform {engine}.outside();
+    reason := {engine}.authorized(reason);
     insert into {engine}.users (email, name) values (lower($1), $2) returning * into made;
     perform {engine}.log_system(null, 'User', made.id, 'create', to_jsonb(made), reason);
     return row_to_json(made);
@@ -94,28 +109,28 @@ create or replace function {engine}.add_member(organization uuid, member uuid, r
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare made {engine}.memberships;
 begin
-    perform {engine}.outside();
+    reason := {engine}.authorized(reason);
     insert into {engine}.memberships (organization_id, user_id, role) values ($1, $2, $3)
     on conflict (organization_id, user_id) do update set role = excluded.role returning * into made;
     perform {engine}.log_system($1, 'Membership', $2, 'create', to_jsonb(made), reason);
     return row_to_json(made);
 end $$;
 
-create or replace function {engine}.find_organization(wanted text) returns json
+create or replace function {engine}.find_organization(wanted text, proof text) returns json
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select row_to_json(o) from {engine}.organizations o where o.slug = wanted and {engine}.outside()
+    select row_to_json(o) from {engine}.organizations o where o.slug = wanted and {engine}.authorized(proof) is not null
 $$;
 
-create or replace function {engine}.find_user(wanted text) returns json
+create or replace function {engine}.find_user(wanted text, proof text) returns json
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select row_to_json(u) from {engine}.users u where u.email = lower(wanted) and {engine}.outside()
+    select row_to_json(u) from {engine}.users u where u.email = lower(wanted) and {engine}.authorized(proof) is not null
 $$;
 
-create or replace function {engine}.find_membership(slug text, email text) returns json
+create or replace function {engine}.find_membership(slug text, email text, proof text) returns json
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select row_to_json(m) from {engine}.memberships m
     join {engine}.organizations o on o.id = m.organization_id join {engine}.users u on u.id = m.user_id
-    where o.slug = $1 and u.email = lower($2) and {engine}.outside()
+    where o.slug = $1 and u.email = lower($2) and {engine}.authorized(proof) is not null
 $$;
 
 -- An organization goes when nothing is left in it: no call removes records that somebody might still want. Its log stays.
@@ -127,7 +142,7 @@ declare
     name text;
     filled boolean;
 begin
-    perform {engine}.outside();
+    reason := {engine}.authorized(reason);
     select * into gone from {engine}.organizations o where o.id = organization for update;
     if not found then
         return false;
@@ -152,7 +167,7 @@ create or replace function {engine}.remove_user(member uuid, reason text) return
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare gone {engine}.users;
 begin
-    perform {engine}.outside();
+    reason := {engine}.authorized(reason);
     select * into gone from {engine}.users u where u.id = member for update;
     if not found then
         return false;
@@ -166,9 +181,9 @@ begin
 end $$;
 
 revoke all on function {engine}.log_system(uuid, text, uuid, text, jsonb, text), {engine}.create_organization(text, text, text),
-    {engine}.create_user(text, text, text), {engine}.add_member(uuid, uuid, text, text), {engine}.find_organization(text),
-    {engine}.find_user(text), {engine}.find_membership(text, text), {engine}.remove_organization(uuid, text), {engine}.remove_user(uuid, text)
+    {engine}.create_user(text, text, text), {engine}.add_member(uuid, uuid, text, text), {engine}.find_organization(text, text),
+    {engine}.find_user(text, text), {engine}.find_membership(text, text, text), {engine}.remove_organization(uuid, text), {engine}.remove_user(uuid, text)
     from public;
 grant execute on function {engine}.create_organization(text, text, text), {engine}.create_user(text, text, text),
-    {engine}.add_member(uuid, uuid, text, text), {engine}.find_organization(text), {engine}.find_user(text),
-    {engine}.find_membership(text, text), {engine}.remove_organization(uuid, text), {engine}.remove_user(uuid, text) to {application};
+    {engine}.add_member(uuid, uuid, text, text), {engine}.find_organization(text, text), {engine}.find_user(text, text),
+    {engine}.find_membership(text, text, text), {engine}.remove_organization(uuid, text), {engine}.remove_user(uuid, text) to {application};

@@ -16,6 +16,7 @@ from freehold.identity.records import CreateMembership, CreateOrganization, Crea
 from freehold.model.context import Context
 from freehold.model.issues import validation_error
 from freehold.model.registry import Constraint
+from freehold.model.seal import Seal
 from freehold.postgres.connections import Pool
 from freehold.sql.identifiers import Schemas
 
@@ -33,15 +34,16 @@ class System:
     Args:
         pool: connections as the application role.
         schemas: where the functions are.
+        seal: proves to the database that the program asks.
         reason: why, for the log: `"sign-up"`, `"ticket 812"`.
     """
 
-    def __init__(self, pool: Pool, schemas: Schemas, reason: str) -> None:
+    def __init__(self, pool: Pool, schemas: Schemas, seal: Seal, reason: str) -> None:
         if not isinstance(reason, str) or not 1 <= len(reason) <= 500 or "\x00" in reason:
             raise ValidationError.single(("reason",), "must say in 1 to 500 characters why", "reason", subject="system")
         self._pool = pool
         self._schemas = schemas
-        self._reason = reason
+        self._proof = seal.prove(reason)  # what the functions take as the reason
 
     async def create_organization(self, *, name: str, slug: str) -> Organization:
         """Makes a tenant.
@@ -51,7 +53,7 @@ class System:
             UniqueError: the slug is taken.
         """
         checked = _checked(CreateOrganization, name=name, slug=slug)
-        return await self._made(Organization, "create_organization", checked.name, checked.slug, self._reason)
+        return await self._made(Organization, "create_organization", checked.name, checked.slug, self._proof)
 
     async def create_user(self, *, email: str, name: str) -> User:
         """Makes a user, who belongs to no organization yet.
@@ -61,7 +63,7 @@ class System:
             UniqueError: the address is taken.
         """
         checked = _checked(CreateUser, email=email, name=name)
-        return await self._made(User, "create_user", checked.email, checked.name, self._reason)
+        return await self._made(User, "create_user", checked.email, checked.name, self._proof)
 
     async def add_member(self, organization_id: UUID, user_id: UUID, *, role: str = "member") -> Membership:
         """Makes a user a member, or gives a member another role.
@@ -72,16 +74,16 @@ class System:
         """
         checked = _checked(CreateMembership, organization_id=organization_id, user_id=user_id, role=role)
         return await self._made(
-            Membership, "add_member", checked.organization_id, checked.user_id, checked.role, self._reason
+            Membership, "add_member", checked.organization_id, checked.user_id, checked.role, self._proof
         )
 
     async def find_organization(self, slug: str) -> Organization | None:
         """The organization with this slug."""
-        return await self._found(Organization, "find_organization", slug)
+        return await self._found(Organization, "find_organization", slug, self._proof)
 
     async def find_user(self, email: str) -> User | None:
         """The user with this address, in any case."""
-        return await self._found(User, "find_user", email)
+        return await self._found(User, "find_user", email, self._proof)
 
     async def remove_organization(self, organization_id: UUID) -> bool:
         """Removes an organization that has no records any more, with its memberships. What the log tells of it stays.
@@ -125,7 +127,7 @@ class System:
         Raises:
             ForbiddenError: there is no such organization or user, or the one is no member of the other (the same answer).
         """
-        membership = await self._found(Membership, "find_membership", organization, user)
+        membership = await self._found(Membership, "find_membership", organization, user, self._proof)
         if membership is None:
             raise ForbiddenError(f"{user} is no member of {organization}", hint="add the user with add_member first")
         given = {"request_id": request_id} if request_id is not None else {}
@@ -143,7 +145,7 @@ class System:
         if not isinstance(id, UUID):
             raise ValidationError.single(("id",), f"must be a UUID, not {id!r}"[:120], "uuid_type", subject="system")
         text = f"select {self._schemas.own(function)}($1, $2) as gone"  # a quoted name
-        row = await self._pool.fetch_row(text, (id, self._reason))
+        row = await self._pool.fetch_row(text, (id, self._proof))
         return bool(row and row["gone"])
 
     async def _made(self, cls: type[RecordT], function: str, *arguments: Any) -> RecordT:

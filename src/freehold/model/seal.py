@@ -1,9 +1,10 @@
 """The seal on a context: a keyed hash that the program makes and the database checks.
 
 The database believes a context only with its seal, and only the program has the key. So SQL that was slipped into a
-statement, or that runs over a stolen login, cannot name another organization or another actor: it would have to know
-the seal that belongs to it. The key comes from a secret that the set-up and the program share: the application role's
-password, unless another is given.
+statement, or that somebody runs on a connection of the program's, cannot name another organization or another actor: it
+would have to know the seal that belongs to it. System work is sealed as well. The key comes from a secret that the set-up
+and the program share: the application role's password, unless another is given. Only where it is another does the seal
+also hold against somebody who has that password.
 
 The hash is HMAC-SHA-256 (RFC 2104) of the organization's id and the context's JSON. The database keeps the two padded
 keys of that construction, in a table that the application role cannot read.
@@ -42,7 +43,13 @@ class Seal:
                 f"contexts are sealed with a secret of at least {SHORTEST} characters, and {found}",
                 hint="give the application role a longer password and connect with it, or another secret (secret=..., FREEHOLD_SEAL)",
             )
-        self._key = _key(secret)
+        try:
+            self._key = _key(secret)
+        except UnicodeEncodeError:
+            raise ConfigurationError(
+                "the secret that contexts are sealed with is no text",
+                hint="give one in UTF-8 (secret=..., FREEHOLD_SEAL)",
+            ) from None
 
     def apply(self, context: Context, setting: str | None = None) -> str:
         """What the database is told: the hash in hex, and behind it what it vouches for.
@@ -53,6 +60,11 @@ class Seal:
         """
         told = context.as_setting if setting is None else setting
         return hmac.digest(self._key, f"{context.organization_id}{told}".encode(), "sha256").hex() + told
+
+    def prove(self, reason: str) -> str:
+        """What the database is told of system work: the hash in hex, and behind it the reason."""
+        told = f"system:{reason}"
+        return hmac.digest(self._key, told.encode(), "sha256").hex() + told
 
     @property
     def cursor_key(self) -> bytes:

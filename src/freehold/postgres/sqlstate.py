@@ -114,7 +114,8 @@ def _from_class(state: str, message: str, error: asyncpg.PostgresError) -> Freeh
             (), message + (f" (at character {position})" if position else ""), "sql", subject="sql"
         )
     if state[:2] in ("22", "54"):
-        return ValidationError.single((), message, f"data_{state}", subject="a value")
+        # What follows is the value, which may be one that the caller is not to see, or the context's seal.
+        return ValidationError.single((), message.partition(': "')[0], f"data_{state}", subject="a value")
     if state[:2] == "28":
         return ConfigurationError(
             f"the database refused the login: {message}", hint="check user and password of the connection URL"

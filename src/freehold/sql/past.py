@@ -38,13 +38,16 @@ class Past(Schemas):
             )
 
         changed = f"l.organization_id = e.organization_id and l.entity = {literal(entity.name)} and l.kind = 'change' and l.at > e.moment"
+        others = [literal(column) for of, column in sorted(self.absent) if of == entity.table]
+        # What a column held that had another type then is no value of today's.
+        old = f"x.old - array[{', '.join(others)}]::text[]" if others else "x.old"
         # The id comes from the log's own column, so that a condition on it reaches the log's index.
         return (
             f"(select {columns('n', 'n.id')} from {table} as n where n.organization_id = e.organization_id "
             f"and not exists (select from {log} as l where {changed} and l.record_id = n.id) "
             f"union all select {columns('r', 'x.record_id')} from "
             f"(select distinct on (l.record_id) l.record_id, l.old from {log} as l where {changed} order by l.record_id, l.position) as x "
-            f"cross join lateral jsonb_populate_record(null::{table}, x.old) as r where x.old is not null)"
+            f"cross join lateral jsonb_populate_record(null::{table}, {old}) as r where x.old is not null)"
         )
 
     @property

@@ -31,10 +31,9 @@ __all__ = [
 
 def row_json(shape: Shape, alias: str, arguments: Arguments, schemas: Schemas) -> str:
     """The expression for a row as a JSON object of the shape."""
-    columns = _columns(shape.fields, alias)
-    for item in shape.included:
-        columns += f", {_included(item, alias, arguments, schemas)} as {quoted(item.name)}"
-    return f"(select row_to_json(_x) from (select {columns}) as _x)"
+    columns = [_columns(shape.fields, alias)] if shape.fields else []  # a table that was not there yet had none
+    columns += [f"{_included(item, alias, arguments, schemas)} as {quoted(item.name)}" for item in shape.included]
+    return f"(select row_to_json(_x) from (select {', '.join(columns)}) as _x)"
 
 
 @lru_cache(maxsize=4096)

@@ -27,7 +27,13 @@ class Messenger:
     """
 
     def __init__(
-        self, store: Store, context: Context, timeout: float | None, *, moment: datetime | None = None
+        self,
+        store: Store,
+        context: Context,
+        timeout: float | None,
+        *,
+        moment: datetime | None = None,
+        parent: "Messenger | None" = None,
     ) -> None:
         if not isinstance(context, Context):
             raise IsolationError(
@@ -42,6 +48,7 @@ class Messenger:
         self.store = store
         self.context = context
         self.open = True
+        self._parent = parent
         self.timeout = timeout
         setting = None if moment is None else context.setting(as_of=moment.isoformat())
         self._prefix = (context.organization_id, store.seal.apply(context, setting))
@@ -63,7 +70,7 @@ class Messenger:
         return {} if row is None else row
 
     def _check_open(self) -> None:
-        if not self.open:
+        if not self.open or (self._parent is not None and not self._parent.open):
             raise IsolationError(
                 "the session is closed", hint="keep calls inside of 'async with database.session(context)'"
             )

@@ -6,7 +6,7 @@ more, once.
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from freehold.errors import ValidationError
@@ -38,13 +38,13 @@ async def look_back(messenger: Messenger, moment: Any) -> Messenger:
     Raises:
         HistoryError, ValidationError: see `Session.as_of`.
     """
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
+    # A time zone may not know its offset: such a datetime is naive.
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
         raise ValidationError.single(
             (), f"must be a datetime with a time zone, not {moment!r}"[:120], "datetime_type", subject="moment"
         )
     store = messenger.store
-    back = Messenger(store, messenger.context, messenger.timeout, moment=moment)
-    back.open = messenger.open
+    back = Messenger(store, messenger.context, messenger.timeout, moment=_in_utc(moment), parent=messenger)
     past = Past(store.schemas.engine, store.schemas.application)
     columns = f"select a.table_name, a.column_name from {past.entry} left join lateral {past.own('absent_columns')}(e.moment) as a on true"
     rows = await back.rows(Statement(columns))
@@ -52,3 +52,11 @@ async def look_back(messenger: Messenger, moment: Any) -> Messenger:
     shapes = Shapes(store.registry, absent) if absent else store.shapes
     back.store = replace(store, schemas=replace(past, absent=absent), shapes=shapes)
     return back
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The same moment: PostgreSQL knows fewer time zones than Python. At the ends of time it stays as it is."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return moment.replace(tzinfo=UTC)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
+import pydantic
 from pydantic_core import from_json
 
 from freehold.engine.functions import action_call
@@ -19,6 +20,7 @@ from freehold.errors import FreeholdError, NotFoundError, ValidationError
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
 from freehold.model.filters import Filter, parse_filter
+from freehold.model.issues import validation_error
 from freehold.model.pages import OrderBy, Page, Sort, binding, parse_limit, parse_order
 from freehold.model.shapes import Shape
 from freehold.model.values import to_json_shape
@@ -275,8 +277,12 @@ class Reader:
         page = found[: asked.limit]
         records = [row["j"] for row in (page[::-1] if asked.backward else page)]
         text = b"[%b]" % b",".join(records)
+        try:
+            parsed = [] if as_json else self._store.shapes.adapter(asked.shape).validate_json(text)
+        except pydantic.ValidationError as error:  # what is stored fits an older declaration
+            raise validation_error(error, f"{asked.shape.entity.name} as it is stored") from None
         return Page(
-            [] if as_json else self._store.shapes.adapter(asked.shape).validate_json(text),
+            parsed,
             json=text if as_json else None,
             total=total,
             ends=lambda: [asked.place_in(row) for row in (page[0], page[-1])],

@@ -55,15 +55,22 @@ async def _then(messenger: Messenger, entity: EntityDescription, id: UUID, versi
 
 def _patch(entity: EntityDescription, values: Mapping[str, Any], version: int) -> Any:
     """The values as the input of an update: today's declaration may not allow all of them any more."""
+    subject, read, issues = f"{entity.name} as of version {version}", {}, []
+    for name, value in values.items():
+        try:
+            read[name] = None if value is None else from_json_shape(entity.fields[name], value)
+        except pydantic.ValidationError as error:
+            issues += [
+                Issue((name, *issue.path), issue.message, issue.code)
+                for issue in validation_error(error, subject).issues
+            ]
     try:
-        return entity.cls.Patch.model_validate(
-            {
-                name: None if value is None else from_json_shape(entity.fields[name], value)
-                for name, value in values.items()
-            }
-        )
+        patch = entity.cls.Patch.model_validate(read)
     except pydantic.ValidationError as error:
-        raise validation_error(error, f"{entity.name} as of version {version}") from None
+        issues += validation_error(error, subject).issues
+    if issues:
+        raise ValidationError(issues, subject=subject)
+    return patch
 
 
 async def _clashes(messenger: Messenger, entity: EntityDescription, id: UUID, patch: Any) -> list[Issue]:

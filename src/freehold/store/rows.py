@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from freehold.errors import ValidationError
 from freehold.model.description import FieldDescription
 from freehold.model.entity import Entity
 from freehold.model.shapes import Shape
@@ -53,7 +54,15 @@ class RowReader:
         for name, convert in self._converters:
             value = values[name]
             if value is not None:
-                values[name] = convert(value)
+                try:
+                    values[name] = convert(value)
+                except (KeyError, ValueError):  # also Pydantic's, which would quote the value
+                    raise ValidationError.single(
+                        (name,),
+                        "holds a value that its declaration does not allow any more",
+                        "stored_value",
+                        subject=cls.__name__,
+                    ) from None
         if self._absent:
             values.update(self._absent)
         record = cls.__new__(cls)
