@@ -1,4 +1,4 @@
-"""Compares Freehold with its peers: `python -m benchmarks [ONLY ...]`. See docs/benchmarks.md."""
+"""Compares Freehold with its peers, and shows what it does at scale: `python -m benchmarks [ONLY ...]`. See docs/benchmarks.md."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ from time import perf_counter
 
 from rich.console import Console
 
-from benchmarks import log_trigger, report
+from benchmarks import log_trigger, report, scale
 from benchmarks.harness import Plan, run
 from benchmarks.workloads import WORKLOADS
 from benchmarks.world import world
@@ -19,7 +19,7 @@ FOLDER = Path(".freehold/benchmarks")
 
 def arguments() -> argparse.Namespace:
     """What the command line asks for; without anything, all of it."""
-    names = [benchmark.name for benchmark in WORKLOADS] + [log_trigger.NAME]
+    names = [benchmark.name for benchmark in WORKLOADS] + [log_trigger.NAME, scale.NAME]
     plan = Plan()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compares Freehold with its peers.")
     parser.add_argument("only", nargs="*", metavar="ONLY", help=f"benchmarks to run, of: {', '.join(names)} (all)")
@@ -29,18 +29,38 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, nargs="*", default=plan.workers, help="at a time (1 8)")
     parser.add_argument("--paths", nargs="*", choices=plan.paths, default=plan.paths, help="ways to the server (all)")
     parser.add_argument("--seed", type=int, default=plan.seed, help="of the order of turns (%(default)s)")
+    parser.add_argument(
+        "--customers", type=int, default=scale.Scale.customers, help="of the benchmark scale (%(default)s)"
+    )
+    parser.add_argument("--callers", type=int, default=scale.Scale.callers, help="of the benchmark scale (%(default)s)")
+    parser.add_argument("--measured", type=float, default=scale.Scale.seconds, help="its seconds (%(default)s)")
     given = parser.parse_args()
     unknown = sorted(set(given.only) - set(names))
     if unknown:
         parser.error(f"no benchmark is called {unknown[0]!r}; there are {', '.join(names)}")
+    if not 1_000 <= given.customers <= 2_000_000:
+        parser.error("--customers is a number from 1,000 to 2,000,000")
     return given
 
 
-async def main(only: Sequence[str], plan: Plan) -> None:
+async def main(only: Sequence[str], plan: Plan, size: scale.Scale) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = report.WIDTH
     started = perf_counter()
+    written: list[Path] = []
+    if set(only) != {scale.NAME}:
+        written += await _compare(only, plan, console)
+    if not only or scale.NAME in only:
+        outcome = await scale.measure(size, console)
+        report.print_scale(console, outcome)
+        written += report.write_scale(outcome, outcome.machine)
+    console.print(f"{perf_counter() - started:.0f} s; written: {', '.join(path.name for path in written)}", style="dim")
+    console.print(f"in {report.RESULTS}", style="dim")
+
+
+async def _compare(only: Sequence[str], plan: Plan, console: Console) -> list[Path]:
+    """The benchmarks against peers, and that of the log's trigger."""
     written: list[Path] = []
     async with world(FOLDER) as here:
         around = report.conditions(here, plan)
@@ -57,8 +77,7 @@ async def main(only: Sequence[str], plan: Plan) -> None:
             costs = await log_trigger.measure(here, plan)
             report.print_costs(console, costs)
             written += report.write_costs(costs, around)
-    console.print(f"{perf_counter() - started:.0f} s; written: {', '.join(path.name for path in written)}", style="dim")
-    console.print(f"in {report.RESULTS}", style="dim")
+    return written
 
 
 if __name__ == "__main__":
@@ -67,5 +86,6 @@ if __name__ == "__main__":
         main(
             given.only,
             Plan(given.rounds, given.seconds, given.warm_up, given.connections, given.paths, given.seed),
+            scale.Scale(given.customers, given.callers, given.measured, seed=given.seed),
         )
     )

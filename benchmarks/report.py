@@ -10,7 +10,7 @@ import matplotlib as mpl
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import log_trigger
+from benchmarks import log_trigger, scale
 from benchmarks.harness import Benchmark, Measured, Plan, Setting, Target
 from benchmarks.world import World
 
@@ -202,3 +202,97 @@ def write_costs(costs: Sequence[log_trigger.Cost], around: Mapping[str, object])
     axis.spines[["top", "right"]].set_visible(False)
     content = {"name": log_trigger.NAME, "title": log_trigger.TITLE, **around, "results": rows}
     return _write(log_trigger.NAME, content), _save(log_trigger.NAME, figure)
+
+
+def print_scale(console: Console, outcome: scale.Outcome) -> None:
+    loaded, of = outcome.loaded, outcome.scale
+    if loaded.rows:
+        console.print(
+            f"loaded {loaded.rows:,} rows in {loaded.seconds:,.0f} s: {loaded.rows / loaded.seconds:,.0f} rows/s; at most "
+            f"{loaded.server_bytes / 2**20:,.0f} MiB of memory in the server and {loaded.client_bytes / 2**20:,.0f} in the client",
+            style="dim",
+        )
+    console.print(
+        f"{outcome.bytes_on_disk / 2**30:.1f} GiB on disk; {', '.join(f'{name} {value}' for name, value in outcome.settings.items())}; "
+        f"memory at the end: server {outcome.server_bytes / 2**20:,.0f} MiB, client {outcome.client_bytes / 2**20:,.0f} MiB",
+        style="dim",
+    )
+    server, client = map(outcome.processor_milliseconds, (outcome.server_processor, outcome.client_processor))
+    console.print(
+        f"a call takes {server:.2f} ms of the processor in the server and {client:.2f} ms in the client", style="dim"
+    )
+    table = Table(
+        title=f"{scale.TITLE}: {of.customers:,} customers, {of.callers} callers, {outcome.calls / outcome.seconds:,.0f} calls/s",
+        title_justify="left",
+    )
+    table.add_column("call")
+    for heading in ("calls", "calls/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "p95 large", "p95 others"):
+        table.add_column(heading, justify="right")
+    table.add_column("target")
+    for each in outcome.measured:
+        if each.times:
+            parts = [scale.percentile(sorted(times), 95) for times in (each.large, each.others)]
+            figures = (*map(each.at, (50, 95, 99, 100)), *parts)
+            target = (
+                ""
+                if each.met is None
+                else f"p95 {each.call.target:g} ms {'[green]met' if each.met else '[red]not met'}"
+            )
+            rate = f"{len(each.times) / outcome.seconds:,.0f}"
+            shown = ("" if figure == 0 else f"{figure:,.1f}" for figure in figures)
+            table.add_row(each.call.name, f"{len(each.times):,}", rate, *shown, target)
+    console.print(table)
+
+
+def write_scale(outcome: scale.Outcome, machine: Mapping[str, str]) -> Sequence[Path]:
+    """Write `results/scale.json` and `.svg`."""
+    measured = [each for each in outcome.measured if each.times]
+    rows = [
+        {
+            "call": each.call.name,
+            "writes": each.call.write,
+            "calls": len(each.times),
+            "calls_per_second": round(len(each.times) / outcome.seconds, 1),
+            **{f"latency_p{p}_milliseconds": round(each.at(p), 2) for p in (50, 95, 99)},
+            "latency_max_milliseconds": round(each.at(100), 2),
+            "latency_p95_milliseconds_large_organization": round(scale.percentile(sorted(each.large), 95), 2),
+            "latency_p95_milliseconds_other_organizations": round(scale.percentile(sorted(each.others), 95), 2),
+            "conflicts": each.conflicts,
+            **({} if each.met is None else {"target_p95_milliseconds": each.call.target, "met": each.met}),
+        }
+        for each in measured
+    ]
+    content = {
+        "name": scale.NAME,
+        "title": scale.TITLE,
+        "machine": dict(machine),
+        "settings": outcome.settings,
+        "plan": asdict(outcome.scale),
+        "loaded": asdict(outcome.loaded),
+        "bytes_on_disk": outcome.bytes_on_disk,
+        "memory_bytes": {"server": outcome.server_bytes, "client": outcome.client_bytes},
+        "processor_milliseconds_per_call": {
+            "server": round(outcome.processor_milliseconds(outcome.server_processor), 3),
+            "client": round(outcome.processor_milliseconds(outcome.client_processor), 3),
+        },
+        "calls_per_second": round(outcome.calls / outcome.seconds, 1),
+        "results": rows,
+    }
+    return _write(scale.NAME, content), _scale_chart(measured)
+
+
+def _scale_chart(measured: Sequence[scale.Measured]) -> Path:
+    """A bar per kind of call, as long as its 95th percentile, with a mark at its target."""
+    shown = list(reversed(measured))
+    figure, axis = plt.subplots(figsize=(6.2, 0.9 + 0.3 * len(shown)))
+    names = [each.call.name for each in shown]
+    bars = axis.barh(names, [each.at(95) for each in shown], color=OURS)
+    axis.bar_label(bars, [f"{each.at(95):,.1f}" for each in shown], padding=3, fontsize=8)
+    for place, each in enumerate(shown):
+        if each.call.target is not None:
+            axis.plot([each.call.target] * 2, [place - 0.4, place + 0.4], color="#b5483a")
+    axis.set_title(f"{scale.TITLE} (p95 in milliseconds, and the target)", fontsize=10, loc="left")
+    axis.margins(x=0.15)
+    axis.tick_params(labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    return _save(scale.NAME, figure)

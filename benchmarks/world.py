@@ -124,7 +124,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         customers = await _customers(socket, contexts[0], seal)
         async with _proxy(socket) as (proxy, measured):
             addresses = {"socket": socket, "proxy": proxy}
-            yield World(addresses, administrator, measured, contexts, customers, await _machine(socket), seal)
+            yield World(addresses, administrator, measured, contexts, customers, await machine_of(socket), seal)
 
 
 async def _member(database: Database, number: int) -> Context:
@@ -238,7 +238,7 @@ async def round_trips(addresses: Sequence[ServerAddress], count: int = PINGS) ->
     return [RoundTrip(cuts[4], cuts[9], cuts[18]) for cuts in (statistics.quantiles(taken, n=20) for taken in times)]
 
 
-async def _machine(address: ServerAddress) -> dict[str, str]:
+async def machine_of(address: ServerAddress) -> dict[str, str]:
     """What a reader needs to judge the figures."""
     connection = await asyncpg.connect(**address.as_arguments())
     try:

@@ -48,7 +48,7 @@ class Shell:
 
 
 @pytest.fixture
-def shell(server: Server, tmp_path: Path) -> Iterator[Shell]:
+def shell(server: Server, database_name: str, tmp_path: Path) -> Iterator[Shell]:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         name = runner.run(stack.enter_async_context(scratch(server, None)))

@@ -18,7 +18,8 @@ TEXT = (str, field(max_length=10))
 
 
 @pytest.fixture
-async def site(server: Server, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(server: Server, database_name: str, tmp_path: Path) -> AsyncIterator[Site]:
+    # A database of the tests' own was made before this one, and with it the roles.
     async with scratch(server, None) as name:
         yield Site(server, name, tmp_path / "migrations")
 

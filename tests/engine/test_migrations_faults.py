@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from freehold import Database, errors, field
+from freehold import Application, Database, errors, field
 from freehold.postgres.connections import Connection, connect
 from tests.conftest import Server
-from tests.engine.migrating import Site, first, second, shop
+from tests.engine.migrating import Site, entity, first, second, shop
 from tests.probe import PATIENCE, plain, scratch, until
 
 BEFORE = {
@@ -30,7 +30,8 @@ AFTER = {
 
 
 @pytest.fixture
-async def site(server: Server, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(server: Server, database_name: str, tmp_path: Path) -> AsyncIterator[Site]:
+    # A database of the tests' own was made before this one, and with it the roles.
     async with scratch(server, None) as name:
         yield Site(server, name, tmp_path / "migrations")
 
@@ -369,3 +370,12 @@ async def test_what_is_of_ones_own_stays_and_is_told(site: Site, own: "asyncpg.C
     assert {each.object for each in await site.differences(app)} >= {"app.mine", "app.notes", "app.orders.more"}
     assert (await site.up(app)).empty
     assert await own.fetchval("select to_regclass('app.mine') is not null and to_regclass('app.notes') is not null")
+
+
+async def test_without_the_roles_it_says_who_makes_them(site: Site) -> None:
+    app = Application("shop", [entity("Order", BEFORE)], owner_role="nobody_owner", application_role="nobody_app")
+    for act in (site.new, site.up):
+        with pytest.raises(
+            errors.ConfigurationError, match=r"(?s)no role nobody_app and no role nobody_owner.*freehold setup"
+        ):
+            await act(app)

@@ -1,9 +1,8 @@
 """All statements: each can be prepared, enters its context first, and finds its rows on a connection that had none before."""
 
-import dataclasses
 import itertools
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -11,47 +10,10 @@ import asyncpg
 import pytest
 
 from freehold import Address, Context, Database, Include, Session
-from freehold.postgres.connections import Pool
 from tests.conftest import Server, new_context
 from tests.probe import plain, sealed
+from tests.sql.messages import Sent
 from tests.world import Contact, Customer, Order
-
-
-@dataclasses.dataclass(frozen=True)
-class Sent:
-    """One message and its answer."""
-
-    text: str
-    arguments: tuple[Any, ...]
-    answer: list[tuple[Any, ...]]
-
-    @property
-    def entered(self) -> bool:
-        """Whether it is a statement of `in_context`; the others are one call of a function."""
-        return "cross join lateral" in self.text
-
-
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
-    """What the pool sends from now on."""
-    messages: list[Sent] = []
-
-    def listen(name: str) -> None:
-        method = getattr(Pool, name)
-
-        async def listening(pool: Pool, text: str, arguments: Sequence[Any], **options: Any) -> Any:
-            found = await method(pool, text, arguments, **options)
-            rows = found
-            messages.append(Sent(text, tuple(arguments), [tuple(row.values()) for row in rows]))
-            return found
-
-        monkeypatch.setattr(Pool, name, listening)
-
-    for name in ("fetch",):
-        if hasattr(Pool, name):
-            listen(name)
-    return messages
-
 
 READS = {
     "get": lambda s, c: s.get(Customer, c.id),

@@ -1,11 +1,11 @@
-"""Refuses database roles on which isolation cannot hold."""
+"""Refuses database roles on which isolation cannot hold, and work without the roles."""
 
 from freehold.engine.blocks import Roles
 from freehold.errors import ConfigurationError, RoleError
-from freehold.postgres.connections import Pool
+from freehold.postgres.connections import Connection, Pool
 from freehold.sql.identifiers import Schemas
 
-__all__ = ["check_role"]
+__all__ = ["check_role", "require_roles"]
 
 _FACTS = """
 select current_user::text as name, r.rolsuper, r.rolbypassrls,
@@ -67,3 +67,18 @@ async def check_role(pool: Pool, schemas: Schemas, roles: Roles) -> None:
         )
     if facts["unusable"]:
         raise RoleError(f"{name} may not use the schema {facts['unusable'][0]}", hint=hint)
+
+
+async def require_roles(connection: Connection, roles: Roles) -> None:
+    """Makes sure that the two roles are there, for work that has to name them.
+
+    Raises:
+        ConfigurationError: one is not.
+    """
+    names = [roles.owner, roles.application]
+    rows = await connection.fetch("select rolname::text as name from pg_roles where rolname = any ($1)", names)
+    missing = sorted(set(names) - {row["name"] for row in rows})
+    if missing:
+        raise ConfigurationError(
+            f"there is no role {' and no role '.join(missing)}", hint="run 'freehold setup' first: it makes the roles"
+        )

@@ -5,7 +5,9 @@ other way round: rows are read in the list's own order and asked one by one, so 
 Which of the two it is, the database decides in the same message.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from freehold.model.description import EntityDescription
 from freehold.sql.identifiers import Schemas, literal
@@ -31,19 +33,26 @@ class Found:
     ways: tuple[str, ...] = ()
     every: str = "true"
 
-    def page(self, rows: str, order: str, limit: int) -> str:
+    def page(self, rows: str, order: str, limit: int, stretches: Sequence[str] = ()) -> str:
         """The first rows of a select, in an order.
 
         Args:
             rows: the select, up to the end of its conditions.
             order: of `t`.
             limit: how many.
+            stretches: conditions on the rows, no two of which hold for one row; none for all rows.
         """
-        if not self.ways:
-            return f"{rows} order by {order} limit {limit}"
-        # Each way has the order and the limit for itself, so that it is planned for them.
-        ways = " union all ".join(f"({rows} and {way} order by {order} limit {limit})" for way in self.ways)
-        return f"select t.* from ({ways}) as t order by {order} limit {limit}"
+        conditions = [
+            "".join(f" and ({part})" for part in parts if part)
+            for parts in product(stretches or ("",), self.ways or ("",))
+        ]
+        # Each part has the order and the limit for itself, so that it is planned for them.
+        parts = [f"{rows}{condition} order by {order} limit {limit}" for condition in conditions]
+        if len(parts) == 1:
+            return parts[0]
+        return (
+            f"select t.* from ({' union all '.join(f'({part})' for part in parts)}) as t order by {order} limit {limit}"
+        )
 
 
 def found_rows(entity: EntityDescription, text: str | None, arguments: Arguments, schemas: Schemas) -> Found:

@@ -111,7 +111,10 @@ def exists_statement(
     """Whether a record matches, in column `found`."""
     arguments = Arguments()
     where = _matching(entity, filter_, arguments, schemas, deleted)
-    return Statement(in_context(schemas, f"select exists (select 1 {where}) as found"), tuple(arguments.values))
+    # Not `exists`, which has no order: its plan may look for the organization among all rows of all others, and is quick only
+    # where many are its own. In the order of the primary key the rows are those of the organization.
+    body = f"select (select true {where} order by t.id limit 1) is not null as found"
+    return Statement(in_context(schemas, body), tuple(arguments.values))
 
 
 def list_statement(
@@ -146,13 +149,12 @@ def list_statement(
     entity, arguments = shape.entity, Arguments()
     ways, found = _ways(sorts, backward), found_rows(entity, search, arguments, schemas)
     where = _matching(entity, filter_, arguments, schemas, deleted)
-    if start is not None:
-        where += f" and ({_beyond(ways, start, arguments)})"
+    stretches = () if start is None else _stretches(ways, start, arguments)
     brought = f"{row_json(shape, 't', arguments, schemas)} as j"
     if not shape.tells(sorts):
         keys = ", ".join(sort.field.kind.as_json(f"t.{quoted(sort.field.name)}") for sort in ways)
         brought += f", json_build_array({keys}) as k"
-    rows = found.page(f"select t.* {where}", _order(ways, "t"), limit + 1)
+    rows = found.page(f"select t.* {where}", _order(ways, "t"), limit + 1, stretches)
     body = f"select {brought} from ({rows}) as t"
     if total:
         counted = (
@@ -201,10 +203,9 @@ def _list_rows(
     arguments = Arguments()
     ways, found = _ways(sorts, backward), found_rows(shape.entity, search, arguments, schemas)
     where = _matching(shape.entity, filter_, arguments, schemas, deleted)
-    if start is not None:
-        where += f" and ({_beyond(ways, start, arguments)})"
+    stretches = () if start is None else _stretches(ways, start, arguments)
     selected = f"select {_plain_columns(shape.fields, 't')} {where}"
-    body = found.page(selected, _order(ways, "t"), limit + 1)
+    body = found.page(selected, _order(ways, "t"), limit + 1, stretches)
     return Statement(in_context(schemas, found.before + body), tuple(arguments.values))
 
 
@@ -234,16 +235,35 @@ def _order(sorts: Sequence[Sort], alias: str) -> str:
     return ", ".join(map(one, sorts))
 
 
+def _stretches(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -> Sequence[str]:
+    """The conditions of which one holds for each row that comes after the start in the order.
+
+    Where all fields have one direction and only the first may be null, each of them is a stretch of an index: rows with the
+    first field and rows without it lie apart there, and one condition for both would read all that lies before the start.
+    """
+    first, rest = sorts[0], sorts[1:]
+    if len({sort.descending for sort in sorts}) > 1 or any(sort.field.nullable for sort in rest):
+        return [_beyond(sorts, start, arguments)]
+    column = f"t.{quoted(first.field.name)}"
+    if start[0] is None:
+        behind = [f"{column} is not null"] if first.nulls_first else []
+        return [f"{column} is null and {_after(rest, start[1:], arguments)}", *behind]
+    # A comparison with a null is not true: the nulls are left out of it.
+    behind = [f"{column} is null"] if first.field.nullable and not first.nulls_first else []
+    return [_after(sorts, start, arguments), *behind]
+
+
+def _after(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -> str:
+    """One comparison of all fields, which have one direction (seek method: use-the-index-luke.com/no-offset)."""
+    columns = ", ".join(f"t.{quoted(sort.field.name)}" for sort in sorts)
+    values = ", ".join(arguments.add(value, sort.field.kind.sql_type) for sort, value in zip(sorts, start, strict=True))
+    return f"({columns}) {'<' if sorts[0].descending else '>'} ({values})"
+
+
 def _beyond(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -> str:
-    """The condition that a row comes after the start in the order (seek method: use-the-index-luke.com/no-offset)."""
+    """The condition that a row comes after the start, whatever the directions and wherever nulls are."""
     columns = [f"t.{quoted(sort.field.name)}" for sort in sorts]
-    uniform = len({sort.descending for sort in sorts}) == 1 and not any(sort.field.nullable for sort in sorts)
-    if uniform:
-        values = ", ".join(
-            arguments.add(value, sort.field.kind.sql_type) for sort, value in zip(sorts, start, strict=True)
-        )
-        return f"({', '.join(columns)}) {'<' if sorts[0].descending else '>'} ({values})"
-    # Mixed directions or nulls: beyond in the first field, or equal there and beyond in the second, and so on; built from
+    # Beyond in the first field, or equal there and beyond in the second, and so on; built from
     # the last field, so that only values that the text names become arguments.
     beyond: str | None = None
     for sort, column, value in reversed(list(zip(sorts, columns, start, strict=True))):

@@ -9,6 +9,7 @@ from freehold.engine.migrations.shadow import Shadow, declared_structure, shadow
 from freehold.engine.migrations.structure import Structure
 from freehold.engine.migrations.writing import Rename, lines, renamed_objects, revision_text
 from freehold.engine.plan import Plan
+from freehold.engine.roles import require_roles
 from freehold.errors import MigrationError
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import quoted
@@ -38,6 +39,7 @@ async def author(
     Raises:
         MigrationError: it cannot be told what was renamed, or a declaration cannot be written.
     """
+    await require_roles(connection, plan.roles)
     after = await declared_structure(connection, plan)
     async with shadow(connection, plan) as other:
         for revision in folder.revisions:

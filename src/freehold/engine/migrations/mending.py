@@ -46,10 +46,10 @@ def mended(found: Iterable[Difference], plan: Plan) -> list[Mending]:
         found: all differences.
         plan: the declarations.
     """
-    derived = [each for each in _derived(found) if not _in_engine(each, plan)]
+    derived = _derived(found)
     # A function goes after the triggers that call it.
     functions = [each for each in derived if each.kind == "function"]
-    removals = _removals([each for each in derived if each.kind != "function"], plan)
+    removals = _removals([each for each in derived if each.kind != "function" and not _in_engine(each, plan)], plan)
     return [
         *_roles(derived, plan), *removals, *_entities(derived, plan), *_removals(functions, plan), *_forgotten(functions, plan),
     ]  # fmt: skip

@@ -18,9 +18,10 @@ from freehold.engine.migrations.steps import grouped, planned
 from freehold.engine.migrations.structure import Structure, read_structure
 from freehold.engine.migrations.writing import lines
 from freehold.engine.plan import Plan
+from freehold.engine.roles import require_roles
 from freehold.engine.search import search_drops, search_refresh
 from freehold.engine.settings import configure_role
-from freehold.errors import ConfigurationError, MigrationError
+from freehold.errors import MigrationError
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import quoted
 
@@ -98,7 +99,7 @@ class Migrations:
     async def check(self, connection: Connection) -> Checked:
         """Holds a database against revisions and declarations. Nothing is changed."""
         standing = await self.status(connection)
-        await self._require_roles(connection)
+        await require_roles(connection, self.plan.roles)
         found = await differences(connection, self.plan, self.plan.schemas, self.plan.roles)
         return Checked(standing, found)
 
@@ -114,7 +115,7 @@ class Migrations:
         """
         state = await read_state(connection, self.plan.schemas)
         standing = self._standing(state)
-        await self._require_roles(connection)
+        await require_roles(connection, self.plan.roles)
         await empower_owner(connection, self.plan.roles)
         if state.half and state.half[1] == "down":
             raise _half(state.half)
@@ -309,16 +310,6 @@ class Migrations:
         for name in declared.keys() & reached.keys():
             lacking += [f"{name}.{column}" for column in declared[name].columns if column not in reached[name].columns]
         return sorted(lacking)
-
-    async def _require_roles(self, connection: Connection) -> None:
-        names = [self.plan.roles.owner, self.plan.roles.application]
-        rows = await connection.fetch("select rolname::text as name from pg_roles where rolname = any ($1)", names)
-        missing = sorted(set(names) - {row["name"] for row in rows})
-        if missing:
-            raise ConfigurationError(
-                f"there is no role {' and no role '.join(missing)}",
-                hint="run 'freehold setup' first: it makes the roles",
-            )
 
 
 def _half(half: tuple[str, str]) -> MigrationError:
