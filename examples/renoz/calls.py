@@ -6,7 +6,8 @@
 from examples.renoz.analytics import CustomerSummary, Dashboard, TopCustomer, customer_summary, dashboard, top_customers
 from examples.renoz.data import MONTH_START, TODAY
 from examples.renoz.entities import Customer, Order
-from freehold import Group, Include, Page, Session
+from freehold import Database, Entity, Group, Include, Page, SearchPage, Session
+from freehold.doctor import Proof, Report, attempt_isolation, examine
 from freehold.errors import ConcurrencyError, ValidationError
 from freehold.store.history import Change
 
@@ -17,13 +18,17 @@ __all__ = [
     "bad_input",
     "best_customers",
     "brought_back",
+    "examined",
     "figures",
     "first_page",
+    "found",
     "history_of_a_record",
     "key_accounts",
     "late_payers",
+    "narrowed",
     "next_page",
     "orders_by_status",
+    "proved",
     "remove_leftovers",
     "same_for_the_other",
     "summary",
@@ -104,6 +109,18 @@ async def key_accounts(aurora: Session) -> Page[Customer]:
     )
 
 
+async def found(aurora: Session) -> SearchPage[Entity]:
+    """Words, their beginnings and a typing error, in everything that can be searched."""
+    return await aurora.search("battry", limit=5)
+
+
+async def narrowed(aurora: Session) -> Page[Customer]:
+    """A search that narrows a list, with its filter, order and total."""
+    return await aurora.list(
+        Customer, search="sol", where={"status": "active"}, order_by="number", limit=4, with_total=True
+    )
+
+
 async def orders_by_status(aurora: Session) -> tuple[Group, ...]:
     """Grouped figures without SQL."""
     return await aurora.aggregate(
@@ -171,6 +188,16 @@ async def history_of_a_record(aurora: Session, brought_back: Customer) -> tuple[
     restored = await aurora.restore(deleted)
     await aurora.purge(restored)
     return await aurora.history(restored)
+
+
+async def examined(database: Database) -> Report:
+    """What an experienced administrator would look at, as the application role may see it."""
+    return await examine(database.store.pool.address, database.application)
+
+
+async def proved(database: Database) -> Proof:
+    """Two scratch organizations with marked values in every entity, and every way to reach from one to the other."""
+    return await attempt_isolation(database)
 
 
 async def remove_leftovers(aurora: Session) -> None:

@@ -43,7 +43,7 @@ async def prepare(database: Database, stack: AsyncExitStack, *, scale: float, co
             context = await enter(database, dataset.profile)
             sessions[slug] = await stack.enter_async_context(database.session(context))
             await load(sessions[slug], dataset, _bar(bars, dataset))
-    return World(sessions, data)
+    return World(sessions, data, database)
 
 
 def _bar(bars: Progress, dataset: Dataset) -> Advance:
@@ -58,10 +58,11 @@ def _bar(bars: Progress, dataset: Dataset) -> Advance:
 async def take_tour(world: World, console: Console, *, check: bool = False) -> list[Result]:
     """Walks through the tour and prints each step as it is taken."""
     results = []
-    async for result in walk(world, check=check):
-        results.append(result)
-        profile = world.data[result.step.tenant].profile
-        print_step(console, len(results), result, f"{profile.user_name} of {profile.name}")
+    with console.status("Taking the next step"):
+        async for result in walk(world, check=check):
+            results.append(result)
+            profile = world.data[result.step.tenant].profile
+            print_step(console, len(results), result, f"{profile.user_name} of {profile.name}")
     return results
 
 

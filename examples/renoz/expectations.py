@@ -13,6 +13,7 @@ from examples.renoz.calls import TOUR_NUMBER
 from examples.renoz.costs import MEASURED
 from examples.renoz.data import MONTH_START, TODAY, Dataset, Row
 from examples.renoz.facts import Facts
+from freehold.model.words import words
 
 __all__ = [
     "expect_attempts",
@@ -23,10 +24,14 @@ __all__ = [
     "expect_costs",
     "expect_figures",
     "expect_first_page",
+    "expect_found",
     "expect_groups",
     "expect_issues",
     "expect_late_payers",
+    "expect_narrowed",
     "expect_next_page",
+    "expect_proof",
+    "expect_report",
     "expect_summary",
     "expect_then",
     "expect_tree",
@@ -239,6 +244,40 @@ def expect_conflict(_data: Dataset) -> Facts:
     """Version 1 was expected, version 2 is there."""
     current = {"number": TOUR_NUMBER, "name": "Kelvin & Co", "version": 2, "credit_limit": "2000.00"}
     return {"conflict": True, "expected": 1, "actual": 2, "current": current}
+
+
+def expect_found(data: Dataset) -> Facts:
+    """The word that was meant, in five records."""
+    meant = [row for row in data.products if "battery" in row["name"]]
+    return {"words": ["battery"], "matched": True, "found": min(5, len(meant))}
+
+
+def expect_narrowed(data: Dataset) -> Facts:
+    """Active customers with a word that begins with "sol", by number."""
+    texts = {row["number"]: f"{row['name']} {row.get('legal_name') or ''}" for row in data.customers}
+    found = [
+        row
+        for row in sorted(data.customers, key=lambda row: str(row["number"]))
+        if row["status"] == "active" and any(word.text.startswith("sol") for word in words(texts[row["number"]]))
+    ]
+    return {
+        "total": len(found),
+        "previous": False,
+        "next": len(found) > 4,
+        "customers": [
+            _picked(row, "number", "name", "segment", "account_manager", "credit_limit") for row in found[:4]
+        ],
+    }
+
+
+def expect_report(_data: Dataset) -> Facts:
+    """Nothing is wrong."""
+    return {"error": 0, "warning": 0}
+
+
+def expect_proof(_data: Dataset) -> Facts:
+    """Everything was tried, and nothing leaked."""
+    return {"held": True, "leaked": 0, "unproved": 0}
 
 
 def expect_then(_data: Dataset) -> Facts:

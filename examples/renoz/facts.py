@@ -11,8 +11,10 @@ from examples.renoz.attempts import Outcome
 from examples.renoz.costs import Cost
 from examples.renoz.entities import Customer, Order
 from examples.renoz.source import body_of
-from freehold import Group, Page
+from freehold import Group, Page, SearchPage
+from freehold.doctor import Proof, Report
 from freehold.errors import ConcurrencyError, ValidationError
+from freehold.model.words import Fragment
 from freehold.store.history import Change
 
 __all__ = [
@@ -26,16 +28,33 @@ __all__ = [
     "tell_costs",
     "tell_customers",
     "tell_groups",
+    "tell_hits",
     "tell_issues",
     "tell_model",
     "tell_models",
     "tell_orders",
+    "tell_proof",
+    "tell_report",
     "tell_tree",
     "tell_versions",
 ]
 
 Facts = dict[str, Any]  # Any: a JSON value
-VOLATILE = {"ms", "at", "call", "says", "message", "microseconds", "per_second", "from"}
+VOLATILE = {
+    "hits",
+    "checks",
+    "findings",
+    "attempts_made",
+    "groups",
+    "ms",
+    "at",
+    "call",
+    "says",
+    "message",
+    "microseconds",
+    "per_second",
+    "from",
+}
 """Facts that differ from run to run, or that only explain another."""
 CENT = Decimal("0.01")
 ABSENT = "nothing"
@@ -49,6 +68,40 @@ def tell_customers(page: Page[Customer]) -> Facts:
         "previous": page.previous is not None,
         "next": page.next is not None,
         "customers": rows,
+    }
+
+
+def tell_hits(page: SearchPage[Any]) -> Facts:
+    """What a search found, with the parts in which it was found."""
+    return {
+        "words": list(page.words),
+        "matched": all(hit.fragments for hit in page),
+        "found": len(page),
+        "hits": [{"entity": hit.entity, "parts": [_parts(fragment) for fragment in hit.fragments]} for hit in page],
+    }
+
+
+def _parts(fragment: Fragment) -> Facts:
+    return {"field": fragment.field, "segments": [[segment.text, segment.matched] for segment in fragment.segments]}
+
+
+def tell_report(report: Report) -> Facts:
+    """The doctor's findings."""
+    worst = {level: sum(finding.level == level for finding in report.findings) for level in ("error", "warning")}
+    return {**worst, "checks": report.checks, "findings": [finding.as_dict() for finding in report.findings]}
+
+
+def tell_proof(proof: Proof) -> Facts:
+    """The proof's attempts, by group."""
+    groups: dict[str, int] = {}
+    for outcome in proof.outcomes:
+        groups[outcome.group] = groups.get(outcome.group, 0) + 1
+    return {
+        "held": proof.held,
+        "leaked": len(proof.leaks),
+        "unproved": len(proof.unproved),
+        "attempts_made": len(proof.outcomes),
+        "groups": groups,
     }
 
 

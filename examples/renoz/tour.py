@@ -11,7 +11,7 @@ from examples.renoz.analytics import CUSTOMER_SUMMARY, DASHBOARD, TOP_CUSTOMERS
 from examples.renoz.data import Dataset
 from examples.renoz.facts import Facts
 from examples.renoz.source import body_of, whole_of
-from freehold import FreeholdError, Session
+from freehold import Database, FreeholdError, Session
 
 __all__ = ["STEPS", "Result", "Step", "World", "walk"]
 
@@ -25,10 +25,12 @@ class World:
     Args:
         sessions: by slug, as the calls name their parameters.
         data: what was loaded, by slug.
+        database: that the sessions belong to.
     """
 
     sessions: Mapping[str, Session]
     data: Mapping[str, Dataset]
+    database: Database
 
     @property
     def names(self) -> dict[str, str]:
@@ -104,7 +106,10 @@ async def walk(world: World, *, check: bool = False) -> AsyncIterator[Result]:
         check: compare with what the data says. A step that fails is then a result too; otherwise its error is raised.
     """
     await calls.remove_leftovers(world.sessions["aurora"])
-    known: dict[str, Any] = dict(world.sessions)  # Any: sessions, and the answers of the calls by their names
+    known: dict[str, Any] = {
+        **world.sessions,
+        "database": world.database,
+    }  # Any: sessions, and the answers of the calls by their names
     for step in STEPS:
         try:
             result = await _take(step, world, known)
@@ -183,6 +188,20 @@ STEPS = (
         expectations.expect_tree,
     ),
     Step(
+        "Search",
+        "Words, their beginnings and typing errors, over all of the organization's records, ranked. In step with every write.",
+        calls.found,
+        facts.tell_hits,
+        expectations.expect_found,
+    ),
+    Step(
+        "A search within a list",
+        "The same words, with a filter, an order and a total.",
+        calls.narrowed,
+        facts.tell_customers,
+        expectations.expect_narrowed,
+    ),
+    Step(
         "Figures by group",
         "Sums and averages of Decimals stay exact.",
         calls.orders_by_status,
@@ -259,6 +278,22 @@ STEPS = (
         expectations.expect_attempts,
         tenant="harbour",
         listed=True,
+        repeat=False,
+    ),
+    Step(
+        "The doctor",
+        "Roles, policies, triggers, functions, keys, the log, the server's settings: each finding with the statement that mends it.",
+        calls.examined,
+        facts.tell_report,
+        expectations.expect_report,
+        repeat=False,
+    ),
+    Step(
+        "The proof of isolation",
+        "What Ben tried by hand, for every entity and in every way that there is. One line in an application's own tests.",
+        calls.proved,
+        facts.tell_proof,
+        expectations.expect_proof,
         repeat=False,
     ),
     Step(

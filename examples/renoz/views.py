@@ -62,6 +62,41 @@ def view_customers(facts: Facts) -> RenderableType:
     return Group(table, Text(foot, style="dim"))
 
 
+def view_hits(facts: Facts) -> RenderableType:
+    """What a search found, with what matched marked."""
+    table = _table("entity", "where it was found")
+    for row in facts["hits"]:
+        parts = [
+            Text.assemble(
+                (f"{part['field']}  ", "dim"), *((text, "bold yellow" if hit else "") for text, hit in part["segments"])
+            )
+            for part in row["parts"]
+        ]
+        table.add_row(row["entity"], Group(*parts))
+    return Group(table, Text(f"looked up: {', '.join(facts['words'])}", style="dim"))
+
+
+def view_report(facts: Facts) -> RenderableType:
+    """The doctor's findings."""
+    table = _table("code", "level", "what", "evidence")
+    for row in facts["findings"]:
+        table.add_row(row["code"], row["level"], row["title"], row["evidence"])
+    told = f"{facts['checks']} checks: {facts['error']} errors, {facts['warning']} warnings"
+    style = "green" if not facts["error"] else "bold red"
+    return Group(table, Text(told, style=style)) if facts["findings"] else Text(told, style=style)
+
+
+def view_proof(facts: Facts) -> RenderableType:
+    """How many attempts of each kind there were, and whether one reached across."""
+    table = _table("ways", "attempts", right=["attempts"])
+    for name, number in facts["groups"].items():
+        table.add_row(name, f"{number:,}")
+    told = "nothing leaked" if facts["held"] else f"{facts['leaked']} LEAKED, {facts['unproved']} could not be tried"
+    return Group(
+        table, Text(f"{facts['attempts_made']:,} attempts: {told}", style="green" if facts["held"] else "bold red")
+    )
+
+
 def view_orders(facts: Facts) -> RenderableType:
     """Orders with their customers."""
     table = _table("number", "customer", "terms", "due on", "status", "total", right=["terms", "total"])
@@ -235,6 +270,10 @@ VIEWS: Mapping[str, Callable[[Facts], RenderableType]] = {
     "first_page": view_customers,
     "next_page": view_customers,
     "same_for_the_other": view_customers,
+    "found": view_hits,
+    "narrowed": view_customers,
+    "examined": view_report,
+    "proved": view_proof,
     "late_payers": view_orders,
     "key_accounts": view_tree,
     "orders_by_status": view_groups,
