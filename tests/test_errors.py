@@ -20,6 +20,7 @@ EXAMPLES: list[FreeholdError] = [
     errors.DeclarationError("wrong"),
     errors.RoleError("wrong"),
     errors.ServerError("wrong"),
+    errors.MigrationError("wrong"),
     ValidationError([Issue(("lines", 3, "quantity"), "must be positive", "greater_than")], subject="Order"),
     errors.CursorError([Issue((), "was edited", "cursor_signature")], subject="after"),
     errors.NotFoundError("Customer", UUID(int=1)),
@@ -101,7 +102,7 @@ def test_the_text_has_message_code_and_hint(error: FreeholdError) -> None:
 
 
 def test_issues_are_told_with_their_paths() -> None:
-    error = EXAMPLES[5]
+    error = EXAMPLES[6]
     assert error.as_dict()["issues"] == [
         {"path": ["lines", 3, "quantity"], "message": "must be positive", "code": "greater_than"}
     ]
@@ -109,7 +110,7 @@ def test_issues_are_told_with_their_paths() -> None:
 
 
 def test_a_concurrency_error_does_not_tell_the_record() -> None:
-    assert "current" not in EXAMPLES[8].as_dict()
+    assert "current" not in EXAMPLES[9].as_dict()
 
 
 def test_the_names_of_builtins_are_classes_of_their_own() -> None:

@@ -87,7 +87,10 @@ def _parts(fragment: Fragment) -> Facts:
 
 def tell_report(report: Report) -> Facts:
     """The doctor's findings."""
-    worst = {level: sum(finding.level == level for finding in report.findings) for level in ("error", "warning")}
+    own = [
+        finding for finding in report.findings if not finding.code.startswith("FD1")
+    ]  # those are the server's settings
+    worst = {level: sum(finding.level == level for finding in own) for level in ("error", "warning")}
     return {**worst, "checks": report.checks, "findings": [finding.as_dict() for finding in report.findings]}
 
 

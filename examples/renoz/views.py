@@ -270,12 +270,10 @@ VIEWS: Mapping[str, Callable[[Facts], RenderableType]] = {
     "first_page": view_customers,
     "next_page": view_customers,
     "same_for_the_other": view_customers,
-    "found": view_hits,
-    "narrowed": view_customers,
-    "examined": view_report,
-    "proved": view_proof,
     "late_payers": view_orders,
     "key_accounts": view_tree,
+    "found": view_hits,
+    "narrowed": view_customers,
     "orders_by_status": view_groups,
     "summary": view_summary,
     "figures": view_figures,
@@ -286,6 +284,8 @@ VIEWS: Mapping[str, Callable[[Facts], RenderableType]] = {
     "brought_back": view_versions,
     "history_of_a_record": view_changes,
     "crossing_tenants": view_attempts,
+    "examined": view_report,
+    "proved": view_proof,
     "what_calls_cost": view_costs,
 }
 """How to show a step, by its name."""

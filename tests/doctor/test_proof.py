@@ -80,7 +80,8 @@ WEAKER: dict[str, tuple[str, str]] = {
         "users",
     ),
     "system work within a context": (
-        "create or replace function freehold.outside() returns boolean language sql as 'select true'",
+        "create or replace function freehold.outside() returns boolean language sql as 'select true'; "
+        "create or replace function freehold.authorized(proof text) returns text language sql as $$ select 'x' $$",
         "find an organization",
     ),
 }

@@ -153,6 +153,10 @@ async def test_every_entity_is_logged(own: Connection) -> None:
         "where not t.tgisinternal and c.relnamespace = 'app'::regnamespace group by 1"
     )
     assert {row["name"]: (row["triggers"], row["enabled"]) for row in rows} == {
-        entity.table: (["log_create", "log_delete", "log_update"], True)
+        entity.table: (
+            ["log_create", "log_delete", "log_update"]
+            + (["search_create", "search_delete", "search_update"] if entity.searchable else []),
+            True,
+        )
         for entity in application.registry.entities.values()
     }

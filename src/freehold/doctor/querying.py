@@ -110,9 +110,9 @@ REFUSED_OF_ENGINE = {
         "select {e}.organization_id() from (select set_config('{s}.organization_id', :organization, true) offset 0) x"
     ),
     "another's context, sealed": "select {e}.enter(cast(:organization as uuid), {e}.sealed(cast(:organization as uuid), '{{}}')) as entered",
-    "find an organization": "select {e}.find_organization(:slug) as found",
-    "find a user": "select {e}.find_user(:email) as found",
-    "find a membership": "select {e}.find_membership(:slug, :email) as found",
+    "find an organization": "select {e}.find_organization(:slug, 'system:proof') as found",
+    "find a user": "select {e}.find_user(:email, 'system:proof') as found",
+    "find a membership": "select {e}.find_membership(:slug, :email, 'system:proof') as found",
     "make an organization": "select {e}.create_organization('x', 'x-y-z', 'fun') as made",
     "become a member": "select {e}.add_member(cast(:organization as uuid), cast(:own_user as uuid), 'admin', '') as made",
     "remove an organization": "select {e}.remove_organization(cast(:organization as uuid), 'fun') as gone",
