@@ -172,7 +172,9 @@ async def planner(request: pytest.FixtureRequest, server: Server, plans_name: st
         # What is empty (the months to come) may be read whole. Nothing else may.
         filled = await connection.fetch(
             "select relname from pg_class where relkind in ('r', 'i') and reltuples > 1000 "
-            "and relnamespace in ('app'::regnamespace, 'freehold'::regnamespace)"
+            "and relnamespace in ('app'::regnamespace, 'freehold'::regnamespace) "
+            # PostgreSQL 15 expects more matches of a common word, and reads search's table whole while it is as small as here.
+            "and not (relname = 'search' and current_setting('server_version_num')::int < 160000)"
         )
         for setting in (
             "auto_explain.log_min_duration = 0",

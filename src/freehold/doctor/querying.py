@@ -101,6 +101,7 @@ ENGINE = {
     "prepared statements": "select statement from pg_prepared_statements",
     "open cursors": "select statement from pg_cursors",
     "large objects": "select loid, data from pg_largeobject",
+    "make a large object": "select lo_create(0) > 0 as made",  # PostgreSQL 15 lets a transaction do it that only reads; it is undone
     "notifications": "select * from pg_listening_channels() as c",
     "settings": "select name, setting from pg_settings where name like '{s}.%' and name <> '{s}.organization_id'",
     "two_phase": "select * from pg_prepared_xacts",
@@ -135,7 +136,6 @@ REFUSED_OF_ENGINE = {
     "read a file as an object": "select lo_import('/etc/passwd') as file",
     "run a program": "copy (select 1) to program 'cat'",
     "passwords": "select * from pg_authid",
-    "make a large object": "select lo_create(0) as made",
     "another connection": "select * from dblink('dbname=' || current_database(), 'select 1') as t (n int)",
     "notify": "notify freehold, 'x'",
 }
