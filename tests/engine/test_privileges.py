@@ -20,6 +20,8 @@ FUNCTIONS = {
     "log_begins()",
     "enter_past(uuid, text)",
     "absent_columns(timestamp with time zone)",
+    "younger_columns(text, timestamp with time zone)",
+    "known_as(text)",
     "read(uuid, text, text, jsonb, integer)",
     "explain(uuid, text, text, jsonb)",
     "create_organization(text, text, text)",
@@ -43,6 +45,8 @@ FUNCTIONS = {
 """Of the engine's schema, that the application role may execute."""
 
 DEFINER = {
+    "known_as",
+    "younger_columns",
     "absent_columns",
     "log_begins",
     "organization_id",

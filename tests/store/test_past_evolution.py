@@ -225,7 +225,6 @@ async def test_rows_of_a_column_whose_type_has_changed(session: Session, written
         await told_or_named(past.list(Parcel), "size")
 
 
-@pytest.mark.xfail(strict=True, reason="the statement fails before `_value` can tell the value as it is in the log")
 async def test_history_of_a_column_whose_type_has_changed_tells_the_values_as_they_are_in_the_log(
     session: Session, written: Written
 ) -> None:
@@ -233,13 +232,11 @@ async def test_history_of_a_column_whose_type_has_changed_tells_the_values_as_th
     assert change.diff == {"size": ("large", "small")}
 
 
-@pytest.mark.xfail(strict=True, reason="one entity with a changed column hides the changes of all the others")
 async def test_history_of_an_actor_is_told_although_one_column_has_changed(session: Session, written: Written) -> None:
     found = await session.history(actor_id=written.context.user_id)
     assert {change.entity for change in found} >= {"Exam", "House"}
 
 
-@pytest.mark.xfail(strict=True, reason="the error does not name the field")
 async def test_a_revert_of_a_column_whose_type_has_changed_names_the_field(session: Session, written: Written) -> None:
     with pytest.raises(errors.FreeholdError, match="size"):
         await session.revert((Parcel, written.records["parcel"].id, 2), 1)
@@ -279,7 +276,6 @@ async def test_a_revert_names_all_that_is_not_allowed_any_more_and_no_value(sess
     assert "123456" not in f"{caught.value} {caught.value.as_dict()}"
 
 
-@pytest.mark.xfail(strict=True, reason="rows tell the null; JSON is validated and refused with Pydantic's own error")
 async def test_a_null_of_a_field_that_is_required_by_now_is_told_in_rows_and_in_json(
     session: Session, written: Written
 ) -> None:
@@ -289,14 +285,12 @@ async def test_a_null_of_a_field_that_is_required_by_now_is_told_in_rows_and_in_
         assert (await past.list(Vault, with_total=True)).records == rows
 
 
-@pytest.mark.xfail(strict=True, reason="the log is asked for the new name only: the present is told as the past")
 async def test_the_past_of_a_class_that_was_renamed_is_told_or_refused(session: Session, written: Written) -> None:
     async with session.as_of(written.moment) as past:
         found = await told_or_named(past.list(Person), "Person")
     assert found is None or [person.name for person in found] == ["ada"]
 
 
-@pytest.mark.xfail(strict=True, reason="the log is asked for the new name only")
 async def test_the_history_of_a_class_that_was_renamed_is_told(session: Session, written: Written) -> None:
     assert len(await session.history((Person, written.records["client"].id))) == 2
 

@@ -111,6 +111,53 @@ language sql stable parallel safe security definer set search_path = pg_catalog,
     select k.table_name, k.column_name from {engine}.columns k where k.added_at > moment order by 1, 2
 $$;
 
+-- The columns of a table that a change at a moment could not know as they are now: they came later, or had another type.
+create or replace function {engine}.younger_columns(of text, moment timestamptz) returns text[]
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select array(select k.column_name from {engine}.columns k where k.table_name = of and k.added_at > moment)
+$$;
+
+-- The names that the classes of a table have had: the log knows records by the name of their class.
+create table if not exists {engine}.entities (
+    relation regclass not null,
+    entity text collate "C" not null,
+    since timestamptz not null default clock_timestamp(),
+    primary key (relation, entity)
+);
+
+-- Notes under which name each table's triggers write now. Called wherever they were made.
+create or replace function {engine}.note_entities() returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+    with newest as (
+        select distinct on (k.relation) k.relation, k.entity from {engine}.entities k order by k.relation, k.since desc
+    ), gone as (
+        delete from {engine}.entities k where not exists (select from pg_class c where c.oid = k.relation)
+    )
+    insert into {engine}.entities (relation, entity)
+    select c.oid, split_part(encode(t.tgargs, 'escape'), '\000', 1)
+    from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = '{tables_name}' and t.tgname = 'log_create'
+        and not exists (select from newest w where w.relation = c.oid and w.entity = split_part(encode(t.tgargs, 'escape'), '\000', 1))
+    on conflict (relation, entity) do update set since = excluded.since
+$$;
+
+-- All names that the records of a class may have in the log: its own, and those that its table had before and no other has now.
+create or replace function {engine}.known_as(name text) returns text[]
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    with newest as (
+        select distinct on (k.relation) k.relation, k.entity from {engine}.entities k order by k.relation, k.since desc
+    ), own as (
+        select w.relation from newest w where w.entity = name
+        union all
+        select k.relation from {engine}.entities k where k.entity = name and not exists (select from newest w where w.entity = name)
+    )
+    select array(
+        select name
+        union
+        select k.entity from own o join {engine}.entities k on k.relation = o.relation
+        where not exists (select from newest w where w.entity = k.entity and w.relation <> k.relation))
+$$;
+
 -- block: migrations
 -- Which revision the tables have: that of the last row; null is before the first. Rows are only added.
 create table if not exists {engine}.revisions (
@@ -317,5 +364,5 @@ grant usage on schema {engine} to {application};
 grant select on {engine}.log to {application};
 grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
     {engine}.now(), {engine}.new_id(), {engine}.extend_log(integer), {engine}.log_begins(), {engine}.enter_past(uuid, text),
-    {engine}.absent_columns(timestamptz), {engine}.read(uuid, text, text, jsonb, integer),
+    {engine}.absent_columns(timestamptz), {engine}.younger_columns(text, timestamptz), {engine}.known_as(text), {engine}.read(uuid, text, text, jsonb, integer),
     {engine}.explain(uuid, text, text, jsonb) to {application};

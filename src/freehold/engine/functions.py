@@ -102,6 +102,7 @@ def _triggers(entity: EntityDescription, schemas: Schemas) -> list[str]:
         f"for each statement execute function {schemas.own(update)}({name})",
         f"create or replace trigger log_delete after delete on {table} referencing old table as old_rows "
         f"for each statement execute function {schemas.own('log_delete')}({name}, {removal})",
+        f"select {schemas.own('note_entities')}()",
     ]
 
 

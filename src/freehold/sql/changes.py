@@ -36,11 +36,7 @@ class Wanted:
 def changes_statement(wanted: Wanted, schemas: Schemas) -> Statement:
     """Changes, newest first, as one JSON array in column `rows`."""
     arguments = Arguments()
-    names = arguments.add([shape.entity.name for shape in wanted.shapes], "text[]")
-    conditions = [
-        f"l.entity = any ({names})" if len(wanted.shapes) > 1 else f"l.entity = ({names})[1]",
-        "l.kind = 'change'",
-    ]
+    conditions = []
     if wanted.record_id is not None:
         conditions.append(f"l.record_id = {arguments.add(wanted.record_id, 'uuid')}")
     if wanted.actor_id is not None:
@@ -49,17 +45,34 @@ def changes_statement(wanted: Wanted, schemas: Schemas) -> Statement:
         conditions.append(f"l.request_id = {arguments.add(wanted.request_id, 'text')}")
     if wanted.before is not None:
         conditions.append(f"l.position < {arguments.add(wanted.before, 'bigint')}")
+    before, entity, changes = _of(wanted.shapes, arguments, schemas)
     found = (
-        f"select l.* from {schemas.own('log')} as l where l.organization_id = e.organization_id and {' and '.join(conditions)} "
+        f"select l.*, {entity} as known from {schemas.own('log')} as l where {' and '.join([changes, *conditions])} "
         f"order by l.position desc limit {wanted.limit}"
     )
-    changes = (
-        "select l.position, l.entity, l.record_id, l.action, l.version, l.at, l.actor_id, l.request_id, l.client_ip, l.user_agent, "
+    told = (
+        "select l.position, l.known as entity, l.record_id, l.action, l.version, "
+        "l.at, l.actor_id, l.request_id, l.client_ip, l.user_agent, "
         f"{_rows(wanted.shapes, 'old', arguments, schemas)} as old, {_rows(wanted.shapes, 'new', arguments, schemas)} as new "
         f"from ({found}) as l order by l.position desc"
     )
-    body = f"select coalesce(json_agg(row_to_json(c)), '[]') as rows from ({changes}) as c"
+    body = f"{before}select coalesce(json_agg(row_to_json(c)), '[]') as rows from ({told}) as c"
     return Statement(in_context(schemas, body), tuple(arguments.values))
+
+
+def _of(shapes: Sequence[Shape], arguments: Arguments, schemas: Schemas) -> tuple[str, str, str]:
+    """What stands before the statement, the name of a change's entity today, and the condition that it is one of these."""
+    if len(shapes) == 1:
+        return "", literal(shapes[0].entity.name), schemas.changes(shapes[0].entity)
+    names = arguments.add([shape.entity.name for shape in shapes], "text[]")
+    aliases = f"unnest({schemas.own('known_as')}(n.name)) as k (alias)"
+    known = f"select n.name, k.alias from unnest({names}) as n (name) cross join lateral {aliases}"
+    condition = "l.entity = any ((select array_agg(k.alias) from _known as k)::text[])"
+    return (
+        f"with _known as materialized ({known}) ",
+        "(select k.name from _known as k where k.alias = l.entity limit 1)",
+        f"l.organization_id = e.organization_id and l.kind = 'change' and {condition}",
+    )
 
 
 def _rows(shapes: Sequence[Shape], column: str, arguments: Arguments, schemas: Schemas) -> str:
@@ -67,14 +80,24 @@ def _rows(shapes: Sequence[Shape], column: str, arguments: Arguments, schemas: S
     if len(shapes) == 1:
         return _row(shapes[0], column, arguments, schemas)
     cases = (f"when {literal(shape.entity.name)} then {_row(shape, column, arguments, schemas)}" for shape in shapes)
-    return f"case l.entity {' '.join(cases)} end"
+    return f"case l.known {' '.join(cases)} end"
 
 
 def _row(shape: Shape, column: str, arguments: Arguments, schemas: Schemas) -> str:
+    """A logged row as JSON. Where a column had another type then, its value is as it is in the log."""
     # Through the row type, so that a value has the same JSON shape as in every other answer.
     row = row_json(shape, "r", arguments, schemas)
     table = schemas.table(shape.entity.table)
-    return f"(select {row} from jsonb_populate_record(null::{table}, l.{column}) as r where l.{column} is not null)"
+    younger = f"{schemas.own('younger_columns')}({literal(shape.entity.table)}, l.at)"
+    told = ", ".join(literal(field.name) for field in shape.fields)
+    raw = (
+        f"select jsonb_object_agg(y.name, l.{column} -> y.name) from unnest({younger}) as y (name) "
+        f"where l.{column} ? y.name and y.name in ({told})"
+    )
+    return (
+        f"(select {row}::jsonb || coalesce(({raw}), '{{}}') "
+        f"from jsonb_populate_record(null::{table}, l.{column} - {younger}) as r where l.{column} is not null)"
+    )
 
 
 def version_statement(shape: Shape, id: UUID, version: int, schemas: Schemas) -> Statement:
@@ -82,10 +105,10 @@ def version_statement(shape: Shape, id: UUID, version: int, schemas: Schemas) ->
     arguments = Arguments()
     row = _row(shape, "new", arguments, schemas)
     body = (
-        f"select {row} as row, array(select jsonb_object_keys(l.new)) as had from {schemas.own('log')} as l "
-        f"where l.organization_id = e.organization_id and l.entity = {arguments.add(shape.entity.name, 'text')} "
+        f"select {row} as row, array(select jsonb_object_keys(l.new)) as had "
+        f"from {schemas.own('log')} as l where {schemas.changes(shape.entity)} "
         f"and l.record_id = {arguments.add(id, 'uuid')} and l.version = {arguments.add(version, 'integer')} "
-        "and l.kind = 'change' and l.new is not null order by l.position desc limit 1"
+        "and l.new is not null order by l.position desc limit 1"
     )
     return Statement(in_context(schemas, body), tuple(arguments.values))
 

@@ -55,6 +55,11 @@ class Schemas:
         """What the rows of an entity are read from, for a FROM clause in which `e` is the entered context."""
         return self.table(entity.table)
 
+    def changes(self, entity: EntityDescription) -> str:
+        """The condition that a row `l` of the log is a change of the entity, whatever its class was called then."""
+        names = f"(select {self.own('known_as')}({literal(entity.name)}))::text[]"
+        return f"l.organization_id = e.organization_id and l.kind = 'change' and l.entity = any ({names})"
+
     @property
     def entry(self) -> str:
         """Enters the context that $1 and $2 tell, as `e`."""

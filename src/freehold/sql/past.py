@@ -37,7 +37,7 @@ class Past(Schemas):
                 for name, field in entity.fields.items()
             )
 
-        changed = f"l.organization_id = e.organization_id and l.entity = {literal(entity.name)} and l.kind = 'change' and l.at > e.moment"
+        changed = f"{self.changes(entity)} and l.at > e.moment"
         others = [literal(column) for of, column in sorted(self.absent) if of == entity.table]
         # What a column held that had another type then is no value of today's.
         old = f"x.old - array[{', '.join(others)}]::text[]" if others else "x.old"

@@ -145,22 +145,7 @@ def list_statement(
         total: whether to count all that match.
         deleted: whether deleted rows are in.
     """
-    entity, arguments = shape.entity, Arguments()
-    ways, found = _ways(sorts, backward), found_rows(entity, search, arguments, schemas)
-    where = _matching(entity, filter_, arguments, schemas, deleted)
-    stretches = () if start is None else _stretches(ways, start, arguments)
-    brought = f"{row_json(shape, 't', arguments, schemas)} as j"
-    if not shape.tells(sorts):
-        keys = ", ".join(sort.field.kind.as_json(f"t.{quoted(sort.field.name)}") for sort in ways)
-        brought += f", json_build_array({keys}) as k"
-    rows = found.page(f"select t.* {where}", _order(ways, "t"), limit + 1, stretches)
-    body = f"select {brought} from ({rows}) as t"
-    if total:
-        counted = (
-            f"select count(*) as total {_matching(entity, filter_, arguments, schemas, deleted)} and {found.every}"
-        )
-        body = f"select p.*, c.total from ({counted}) as c left join lateral ({body}) as p on true"
-    return Statement(in_context(schemas, found.before + body), tuple(arguments.values))
+    return _listed(shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, as_json=True)
 
 
 def list_rows_statement(
@@ -173,22 +158,23 @@ def list_rows_statement(
     search: str | None = None,
     start: Sequence[Any] | None = None,
     backward: bool = False,
+    total: bool = False,
     deleted: bool = False,
 ) -> Statement:
-    """The same as `list_statement`, but as rows of columns, and without a total."""
+    """The same as `list_statement`, but as rows of columns. An empty page with a total is a row of nulls and the total."""
     if start is None and search is None and filter_ == And(()):
-        return _first_rows(shape, tuple(sorts), limit, schemas, backward, deleted)
-    return _list_rows(shape, filter_, sorts, limit, schemas, search, start, backward, deleted)
+        return _first_rows(shape, tuple(sorts), limit, schemas, backward, total, deleted)
+    return _listed(shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, as_json=False)
 
 
 @lru_cache(maxsize=4096)
 def _first_rows(
-    shape: Shape, sorts: tuple[Sort, ...], limit: int, schemas: Schemas, backward: bool, deleted: bool
+    shape: Shape, sorts: tuple[Sort, ...], limit: int, schemas: Schemas, backward: bool, total: bool, deleted: bool
 ) -> Statement:
-    return _list_rows(shape, And(()), sorts, limit, schemas, None, None, backward, deleted)
+    return _listed(shape, And(()), sorts, limit, schemas, None, None, backward, total, deleted, as_json=False)
 
 
-def _list_rows(
+def _listed(
     shape: Shape,
     filter_: Filter,
     sorts: Sequence[Sort],
@@ -197,15 +183,33 @@ def _list_rows(
     search: str | None,
     start: Sequence[Any] | None,
     backward: bool,
+    total: bool,
     deleted: bool,
+    *,
+    as_json: bool,
 ) -> Statement:
-    arguments = Arguments()
-    ways, found = _ways(sorts, backward), found_rows(shape.entity, search, arguments, schemas)
-    where = _matching(shape.entity, filter_, arguments, schemas, deleted)
+    entity, arguments = shape.entity, Arguments()
+    ways, found = _ways(sorts, backward), found_rows(entity, search, arguments, schemas)
+    where = _matching(entity, filter_, arguments, schemas, deleted)
     stretches = () if start is None else _stretches(ways, start, arguments)
-    selected = f"select {_plain_columns(shape.fields, 't')} {where}"
-    body = found.page(selected, _order(ways, "t"), limit + 1, stretches)
+    columns = "t.*" if as_json else _plain_columns(shape.fields, "t")
+    body = found.page(f"select {columns} {where}", _order(ways, "t"), limit + 1, stretches)
+    if as_json:
+        body = f"select {_json_columns(shape, ways, arguments, schemas)} from ({body}) as t"
+    if total:
+        counted = (
+            f"select count(*) as total {_matching(entity, filter_, arguments, schemas, deleted)} and {found.every}"
+        )
+        body = f"select p.*, c.total from ({counted}) as c left join lateral ({body}) as p on true"
     return Statement(in_context(schemas, found.before + body), tuple(arguments.values))
+
+
+def _json_columns(shape: Shape, ways: Sequence[Sort], arguments: Arguments, schemas: Schemas) -> str:
+    row = f"{row_json(shape, 't', arguments, schemas)} as j"
+    if shape.tells(ways):
+        return row
+    keys = ", ".join(sort.field.kind.as_json(f"t.{quoted(sort.field.name)}") for sort in ways)
+    return f"{row}, json_build_array({keys}) as k"
 
 
 def _ways(sorts: Sequence[Sort], backward: bool) -> list[Sort]:

@@ -243,20 +243,24 @@ class Reader:
         asked = _Asked(shape, condition, sorts, limit, start, backward, deleted, bound, cursor is not None, search)
         if words == ():
             return Page([], json=b"[]" if as_json else None, total=0 if with_total else None)
-        if shape.plain and not as_json and not with_total:
-            return await self._row_page(cls, asked)
+        if shape.plain and not as_json:
+            return await self._row_page(cls, asked, with_total=with_total)
         return await self._json_page(asked, with_total=with_total, as_json=as_json)
 
-    async def _row_page(self, cls: type[EntityT], asked: "_Asked") -> Page[EntityT]:
+    async def _row_page(self, cls: type[EntityT], asked: "_Asked", *, with_total: bool) -> Page[EntityT]:
         """A page of plain records, from rows of columns."""
         statement = list_rows_statement(
             asked.shape, asked.condition, asked.sorts, asked.limit, self._store.schemas,
-            search=asked.search, start=asked.start, backward=asked.backward, deleted=asked.deleted,
+            search=asked.search, start=asked.start, backward=asked.backward, total=with_total, deleted=asked.deleted,
         )  # fmt: skip
         rows = await self._messenger.rows(statement)
+        total = rows[0]["total"] if with_total else None
+        if with_total:  # the total stands behind the columns of each row, and alone where there is none
+            rows = [row[:-1] for row in rows if asked.shape.fields and row["id"] is not None]
         records = self._store.reader(asked.shape).read(cls, rows[: asked.limit])
         return Page(
             records[::-1] if asked.backward else records,
+            total=total,
             ends=lambda: [asked.place(record) for record in (records[0], records[-1])],
             near=asked.continued and bool(records),
             far=len(rows) > asked.limit,
