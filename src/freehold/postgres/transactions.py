@@ -251,11 +251,11 @@ class HeldTransaction:
             raise
         except DRIVER_ERRORS as error:
             failure = self._translated(error, bound)
-            severity = getattr(error, "severity_en", None)
-            if severity == "ERROR" or isinstance(error, asyncio.TimeoutError):
+            if not failure.unanswered or isinstance(error, asyncio.TimeoutError):
                 level.failure = level.failure or failure
-            if severity != "ERROR":
+            if failure.unanswered:
                 await self._settle(level, failure)
+                failure.unanswered = False  # without a COMMIT, nothing was done
             raise self.lost or failure from error
 
     async def _settle(self, level: Level, failure: FreeholdError) -> None:
@@ -285,8 +285,8 @@ class HeldTransaction:
         try:
             status = await self._driver.execute(f"{note}commit", timeout=self._timeout)
         except DRIVER_ERRORS as error:
-            raised = self._translated(error, self._timeout)
-            if getattr(error, "severity_en", None) == "ERROR":  # it says so only where it does not commit
+            raised = translated(error, self._constraints, self._timeout)
+            if not raised.unanswered:
                 raise raised from error
             raised.__cause__ = error
             self._driver.terminate()
@@ -343,17 +343,13 @@ class HeldTransaction:
             ) from level.failure
 
     def _translated(self, error: BaseException, bound: float) -> FreeholdError:
+        found = translated(error, self._constraints, bound)
         if isinstance(error, asyncio.TimeoutError):
-            if self._now() >= self._end:
-                return self._late()
-            return TimeoutError(
-                f"the statement took longer than {bound:g} s and was cancelled",
-                seconds=bound,
-                hint="what it did is rolled back with its savepoint or its transaction",
-            )
+            found = self._late() if self._now() >= self._end else found
+            found.unanswered, found.hint = True, "what it did is rolled back with its savepoint or its transaction"
         if self.terms.read_only and getattr(error, "sqlstate", None) == "25006":
             return ForbiddenError("the transaction only reads", hint="begin it without read_only=True to write")
-        return translated(error, self._constraints, bound)
+        return found
 
     def _late(self) -> TimeoutError:
         deadline = self.terms.deadline

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from freehold.errors import FreeholdError, Issue, UnavailableError, ValidationError
+from freehold.model.context import new_id
 from freehold.postgres.transactions import HeldTransaction, Terms
 from freehold.store.each import Each, each
 from freehold.store.locking import LockingReads
@@ -80,18 +81,22 @@ async def held(session: Messenger, terms: Terms) -> AsyncIterator[Messenger]:
         await transaction.rollback()
         raise
     else:
-        await _commit(transaction)
+        await _commit(session, transaction)
     finally:
         _around.set(around)
 
 
-async def _commit(transaction: HeldTransaction) -> None:
-    unanswered = await transaction.commit()
-    if unanswered is not None and not transaction.terms.read_only:
-        raise UnavailableError(
-            f"the answer to the commit did not come: {unanswered.message}",
-            hint="read whether the transaction was made before you repeat it",
-        ) from unanswered
+async def _commit(session: Messenger, transaction: HeldTransaction) -> None:
+    """Commits, and finds out on another connection whether that was done where the answer did not come."""
+    unit_id, writes = new_id(), not transaction.terms.read_only
+    unanswered = await transaction.commit(session.note(unit_id) if writes else "")
+    if unanswered is None or not writes or await session.settle(unit_id) is not None:
+        return
+    transaction.lost = UnavailableError(
+        f"the connection was lost at the commit, and nothing of the transaction was kept: {unanswered.message}",
+        hint="repeat the whole transaction, as database.run does",
+    )
+    raise transaction.lost from unanswered
 
 
 class Transactional(LockingReads):
