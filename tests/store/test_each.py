@@ -89,14 +89,14 @@ async def test_above_the_border_everything_is_rolled_back(acme: Session) -> None
             if name == "c":
                 raise Refused
 
-        with pytest.raises(errors.ToleranceError, match="1 of 3 items failed.*rolled back"):
-            await transaction.each("a b c".split(), work)
+        with pytest.raises(errors.ToleranceError, match=r"1 of 3 items failed.*rolled back"):
+            await transaction.each(["a", "b", "c"], work)
         await transaction.create(Customer, name="after")
     assert await names(acme) == ["after", "before"]
     with pytest.raises(errors.ToleranceError):
         async with acme.transaction() as transaction:
             await transaction.create(Customer, name="before")
-            await transaction.each("a b c".split(), work)
+            await transaction.each(["a", "b", "c"], work)
     assert await names(acme) == ["after", "before"]
 
 

@@ -143,14 +143,14 @@ async def test_answers_do_not_end_a_transaction(acme: Session) -> None:
 
 async def test_after_a_call_that_was_refused_nothing_is_kept(acme: Session) -> None:
     await acme.create(Customer, name="a", email="a@x.test")
-    with pytest.raises(errors.TransactionError, match="nothing was kept.*email exists already") as left:
+    with pytest.raises(errors.TransactionError, match=r"nothing was kept.*email exists already") as left:
         async with acme.transaction() as transaction:
             await transaction.create(Customer, name="b")
             with pytest.raises(errors.UniqueError) as first:
                 await transaction.create(Customer, name="c", email="A@x.test")
             for call in (names(transaction), transaction.create(Customer, name="d")):
                 with pytest.raises(
-                    errors.TransactionError, match="takes no more calls.*email exists already"
+                    errors.TransactionError, match=r"takes no more calls.*email exists already"
                 ) as caught:
                     await call
                 assert caught.value.__cause__ is first.value
@@ -204,7 +204,7 @@ async def test_a_savepoint_saves_from_a_refused_call(acme: Session) -> None:
             async with transaction.savepoint():
                 await transaction.create(Customer, name="b")
                 await transaction.create(Customer, name="c", email="a@x.test")
-        with pytest.raises(errors.TransactionError, match="the savepoint was rolled back.*exists already"):
+        with pytest.raises(errors.TransactionError, match=r"the savepoint was rolled back.*exists already"):
             async with transaction.savepoint():
                 await transaction.create(Customer, name="d")
                 with pytest.raises(errors.UniqueError):
@@ -428,7 +428,7 @@ async def test_a_statement_s_bound_ends_the_transaction_unless_in_a_savepoint(
         await transaction.create(Customer, name="b")
         async with admin.transaction():
             await admin.execute("select 1 from app.customers where id = $1 for update", made.id)
-            with pytest.raises(errors.TimeoutError, match="rolled back|longer than") as caught:
+            with pytest.raises(errors.TimeoutError, match="longer than") as caught:
                 async with transaction.savepoint():
                     await transaction.update(made, name="c")
         assert not caught.value.unanswered
