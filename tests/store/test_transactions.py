@@ -528,8 +528,8 @@ async def test_a_deadline_that_passes_in_a_call(acme: Session, admin: Connection
 
 async def test_the_server_ends_what_the_program_forgets(acme: Session, admin: Connection) -> None:
     """Of a program that does not even get to its own deadline."""
-    with pytest.raises(errors.TimeoutError, match=r"deadline of 0\.1 s"):
-        async with acme.transaction(deadline=0.1) as transaction:
+    with pytest.raises(errors.TimeoutError, match=r"deadline of 0\.5 s"):
+        async with acme.transaction(deadline=0.5) as transaction:
             held: Any = transaction._messenger.channel
             held._timer.cancel()
             await transaction.create(Customer, name="a")
@@ -540,6 +540,31 @@ async def test_the_server_ends_what_the_program_forgets(acme: Session, admin: Co
 
             await until(gone, "the server ended the connection")
             await transaction.create(Customer, name="b")
+    assert await names(acme) == []
+
+
+async def test_a_call_just_before_the_connection_ends(
+    acme: Session, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has said its last words, and the driver has not seen the end of the connection."""
+
+    async def confused(*_: Any, **__: Any) -> None:
+        raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+
+    with pytest.raises(errors.UnavailableError, match="lost in the middle"):
+        async with acme.transaction() as transaction:
+            await transaction.create(Customer, name="a")
+            for name in ("fetch", "fetchval", "execute"):
+                monkeypatch.setattr(transaction._messenger.channel._driver, name, confused, raising=False)  # type: ignore[attr-defined]
+            await names(transaction)
+    monkeypatch.undo()
+    (connection,) = database.store.pool._idle or [None]
+    if connection is not None:
+        for name in ("fetch", "fetchval"):
+            monkeypatch.setattr(connection, name, confused, raising=False)
+        with pytest.raises(errors.UnavailableError):
+            await names(acme)
+    monkeypatch.undo()
     assert await names(acme) == []
 
 
