@@ -215,6 +215,11 @@ class Pool:
         """The first row of a statement that makes its transaction read-only. Here the transaction ends with it."""
         return await self.fetch_row(text, arguments, timeout=timeout)
 
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Does nothing: here each message is a transaction by itself."""
+        yield
+
     @property
     def group(self) -> object:
         """Calls of one group may be sent as one: here all may."""

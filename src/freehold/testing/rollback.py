@@ -78,6 +78,10 @@ class _Calls:
         async with self._held.savepoint(ends=self._forget):
             return await self._held.look(text, arguments, timeout=timeout)
 
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        yield  # each call has one
+
     async def begin(self, terms: Terms, *, timeout: float | None = None) -> "_Nested":  # noqa: ARG002  # as a pool's
         nested = _Nested(self._held, terms)
         await nested.begin(self._forget)
