@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 import asyncpg
 
 from freehold.errors import ConfigurationError
-from freehold.postgres.sqlstate import DRIVER_ERRORS, translated
+from freehold.postgres.sqlstate import DRIVER_ERRORS, translated, without_effect
 
 __all__ = ["Address", "Driver"]
 
@@ -133,7 +133,7 @@ class Address:
                 f"the connection URL is wrong: {error}", hint="postgresql://user:password@host:port/database"
             ) from error
         except DRIVER_ERRORS as error:
-            raise translated(error, {}) from error
+            raise without_effect(translated(error, {})) from error
         return connection
 
     async def verify(self, connection: Driver) -> None:
@@ -157,7 +157,7 @@ class Address:
                 _VIA, connection.get_server_pid(), connection._prefix, timeout=self.connect_timeout
             )
         except DRIVER_ERRORS as error:
-            raise translated(error, {}) from error
+            raise without_effect(translated(error, {})) from error
         if not found["direct"] and found["by_name"]:
             raise ConfigurationError(
                 "a pooler is between this program and PostgreSQL, and it does not keep prepared statements",

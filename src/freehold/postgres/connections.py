@@ -21,7 +21,7 @@ import asyncpg
 from freehold.errors import ConfigurationError, UnavailableError
 from freehold.model.registry import Constraint
 from freehold.postgres.address import Address, Driver
-from freehold.postgres.sqlstate import DRIVER_ERRORS, translated
+from freehold.postgres.sqlstate import DRIVER_ERRORS, translated, without_effect
 from freehold.postgres.transactions import HeldTransaction, Terms
 
 __all__ = ["Address", "Connection", "Pool", "connect"]
@@ -246,7 +246,7 @@ class Pool:
             connection.terminate()  # whether it has begun is not known
             self._release(connection)
             if isinstance(error, DRIVER_ERRORS):
-                raise translated(error, self._constraints, bound) from error
+                raise without_effect(translated(error, self._constraints, bound)) from error
             raise
         return HeldTransaction(connection, self._constraints, terms, timeout=bound, release=self._release)
 

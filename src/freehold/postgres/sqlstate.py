@@ -26,7 +26,7 @@ from freehold.errors import (
 )
 from freehold.model.registry import Constraint
 
-__all__ = ["DRIVER_ERRORS", "reported", "translated"]
+__all__ = ["DRIVER_ERRORS", "reported", "translated", "without_effect"]
 
 DRIVER_ERRORS = (
     asyncpg.PostgresError,
@@ -62,6 +62,12 @@ def translated(
     # An error of the statement undoes it. One of the connection says nothing of what was sent before.
     found.unanswered = getattr(error, "severity_en", None) not in ("ERROR", "WARNING")
     return found
+
+
+def without_effect(error: FreeholdError) -> FreeholdError:
+    """The same error of what changes nothing whether or not the server did it: connecting, beginning a transaction."""
+    error.unanswered = False
+    return error
 
 
 def reported(problem: Mapping[str, str], constraints: Mapping[str, Constraint]) -> FreeholdError:

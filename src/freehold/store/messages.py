@@ -9,7 +9,15 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from freehold.errors import FreeholdError, IsolationError, OutcomeUnknownError, ValidationError
+from freehold.errors import (
+    FreeholdError,
+    IsolationError,
+    OutcomeUnknownError,
+    SerializationError,
+    TimeoutError,
+    UnavailableError,
+    ValidationError,
+)
 from freehold.model.context import Context
 from freehold.postgres.connections import Row
 from freehold.sql.statements import Statement
@@ -157,7 +165,7 @@ class Messenger:
         """What was noted of a unit of work; None where it was not committed, and never will be.
 
         Raises:
-            OutcomeUnknownError: the database cannot be asked.
+            OutcomeUnknownError: the database cannot be asked; its cause says why.
         """
         entered = f"select u.* from {self.store.schemas.entry} cross join lateral"
         text = f"{entered} {self.store.schemas.own('settle_unit')}($3) as u"
@@ -167,9 +175,8 @@ class Messenger:
             try:
                 row = await self.store.pool.fetch_row(text, (*self._prefix, unit_id), timeout=SETTLING)
             except FreeholdError as error:
-                if not error.unanswered and error.code[:3] != "FH4":
-                    raise
-                if time.monotonic() > until:
+                passing = error.unanswered or isinstance(error, TimeoutError | UnavailableError | SerializationError)
+                if not passing or time.monotonic() > until:
                     raise OutcomeUnknownError(unit_id) from error
                 await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # jitter, no secret
                 pause = min(pause * 2, 1.0)

@@ -38,16 +38,24 @@ async def problems_of(
         batches: the unit's changes.
         payloads: their rows, as JSON.
         error: what the unit failed with, for where nothing is found.
+
+    Returns:
+        Where the database cannot be asked, an error that says so.
     """
     store = messenger.store
     parts = [
         f'{{"function":{to_json(entity_function_name(batch.pendings[0].entity, f"{batch.action}_all")).decode()},"rows":{rows}}}'
         for batch, rows in zip(batches, payloads, strict=True)
     ]
-    row = await messenger.call(diagnosis_statement(store.schemas), [f"[{','.join(parts)}]"])
-    found = from_json(row["problems"])
-    wrong = [(batches[each["batch"]].pendings[each["row"]], each) for each in found]
-    current = await _current(reader, [pending for pending, each in wrong if each["state"] == "FH201"])
+    try:
+        row = await messenger.call(diagnosis_statement(store.schemas), [f"[{','.join(parts)}]"])
+        found = from_json(row["problems"])
+        wrong = [(batches[each["batch"]].pendings[each["row"]], each) for each in found]
+        current = await _current(reader, [pending for pending, each in wrong if each["state"] == "FH201"])
+    except FreeholdError as failure:
+        if failure.unanswered:  # it was asked what is wrong: the unit itself had been refused before
+            failure.unanswered, failure.hint = False, "nothing was written; retry"
+        return failure
     problems = []
     for pending, each in wrong:
         stale = each["state"] == "FH201"

@@ -15,6 +15,7 @@ message is sent again in one case alone: the server has said that it rolled it b
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import random
@@ -30,7 +31,15 @@ from pydantic_core import from_json, to_json
 
 from freehold import errors
 from freehold.engine.functions import entity_function
-from freehold.errors import DatabaseError, FreeholdError, SerializationError, UniqueError, ValidationError
+from freehold.errors import (
+    DatabaseError,
+    FreeholdError,
+    SerializationError,
+    TimeoutError,
+    UnavailableError,
+    UniqueError,
+    ValidationError,
+)
 from freehold.model.context import new_id
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity, Input
@@ -189,8 +198,11 @@ class UnitOfWork(Reads):
         row = await self._sent(batches, unit_id)
         repeated = row.get("fresh") is False
         self._settle(batches, row, repeated)
-        await self._refresh(batches, row)
         self._done = Commit(unit_id, row["xid"], row["at"], repeated)
+        # It is committed, whatever comes now. A record that cannot be read again keeps a version that is too old, and its next
+        # change is refused.
+        with contextlib.suppress(UnavailableError, TimeoutError):
+            await self._refresh(batches, row)
         return self._done
 
     async def _sent(self, batches: Sequence[Batch], unit_id: UUID) -> Row:
