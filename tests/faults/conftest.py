@@ -44,4 +44,12 @@ async def quiet(admin: "asyncpg.Connection[asyncpg.Record]") -> None:
             "and application_name = 'freehold'"
         )
 
-    await until(idle, "the server has ended what was begun")
+    try:
+        await until(idle, "the server has ended what was begun")
+    except AssertionError:
+        print(
+            await admin.fetch(
+                "select pid, state, query, wait_event, query_start, state_change, now() from pg_stat_activity where datname = current_database()"
+            )
+        )
+        raise

@@ -98,10 +98,14 @@ class Ledger:
         marks = [*self.done, *self.refused, *self.doubt]
         assert len(marks) == len(set(marks)), "a mark was told of twice"
         found = {row[0]: tuple(row)[1:] for row in await admin.fetch(_PARTS, organization, marks)}
-        assert {mark: found[mark] for mark in self.done if found[mark] != self.parts} == {}, "acknowledged, and not there"
+        assert {mark: found[mark] for mark in self.done if found[mark] != self.parts} == {}, (
+            "acknowledged, and not there"
+        )
         written = {mark: self.refused[mark] for mark in self.refused if any(found[mark])}
         assert written == {}, "refused, and there"
-        assert {mark: found[mark] for mark in self.doubt if found[mark] not in (self.parts, (0, 0, 0))} == {}, "half there"
+        assert {mark: found[mark] for mark in self.doubt if found[mark] not in (self.parts, (0, 0, 0))} == {}, (
+            "half there"
+        )
         stray = await admin.fetch(_STRAY, organization, [*marks, *self.others])
         assert [row[0] for row in stray] == [], "nobody asked for it"
         for mark, error in self.doubt.items():

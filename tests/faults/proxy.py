@@ -95,7 +95,9 @@ class Chance:
         elsewhere: share of the others that are hit: a connection that is opened is a dozen of them.
     """
 
-    def __init__(self, seed: object, share: float, points: tuple[Point, ...] = POINTS, elsewhere: float = 0.005) -> None:
+    def __init__(
+        self, seed: object, share: float, points: tuple[Point, ...] = POINTS, elsewhere: float = 0.005
+    ) -> None:
         self._random = Random(str(seed))
         self._share, self._points, self._elsewhere = share, points, elsewhere
 

@@ -151,18 +151,18 @@ async def test_what_a_deletion_touched_is_read_after_the_commit(
     contact = await acme.create(Contact, customer_id=customer.id, name="boss")
     order = await acme.create(Order, customer_id=customer.id, contact_id=contact.id, number="old", total=1)
     if hit == "reply":
-        way.decide = once = Once(b"touched", Fault("lost"))
+        way.decide = once = Once(b"touched-by", Fault("lost"))
     else:
         way.decide = once = Once(order.id.bytes, Fault("before"))
     made = session.unit_of_work()
-    made.update(order, number="touched")
+    made.update(order, number="touched-by")
     made.delete(contact)
     commit = await made.commit()
     assert once.done.is_set()
     settled = await acme.settle(commit.unit_id)
     assert settled == commit
     stored = await acme.get(Order, order.id)
-    assert (stored.contact_id, stored.number, stored.version) == (None, "touched", 3)
+    assert (stored.contact_id, stored.number, stored.version) == (None, "touched-by", 3)
     if hit == "reply":
         assert order == stored
     else:

@@ -112,8 +112,9 @@ class Address:
             ConfigurationError: it refuses the login, or the address is wrong.
         """
         url, prepared = self._split()
+        connection: Driver | None = None
         try:
-            connection: Driver = await asyncpg.connect(
+            connection = await asyncpg.connect(
                 url,
                 host=self.host,
                 port=self.port,
@@ -128,12 +129,16 @@ class Address:
             )
             # JSON as the bytes that came: they go to Pydantic or to the client as they are.
             await connection.set_type_codec("json", schema="pg_catalog", format="binary", encoder=bytes, decoder=bytes)
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError(
-                f"the connection URL is wrong: {error}", hint="postgresql://user:password@host:port/database"
-            ) from error
-        except DRIVER_ERRORS as error:
-            raise without_effect(translated(error, {})) from error
+        except BaseException as error:
+            if connection is not None:
+                connection.terminate()
+            if isinstance(error, ValueError | TypeError):
+                raise ConfigurationError(
+                    f"the connection URL is wrong: {error}", hint="postgresql://user:password@host:port/database"
+                ) from error
+            if isinstance(error, DRIVER_ERRORS):
+                raise without_effect(translated(error, {})) from error
+            raise
         return connection
 
     async def verify(self, connection: Driver) -> None:

@@ -326,9 +326,12 @@ class Pool:
         if connection.is_closed():
             self._open -= 1
             self._wake(None)
-        elif self._closing:
+        elif self._closing or connection.is_in_transaction():
+            # What begins a transaction and does not end it, such as the driver's own look-up of types when it is cancelled, would
+            # leave the next call's write uncommitted.
             self._open -= 1
             connection.terminate()
+            self._wake(None)
         else:
             self._pass_on(connection)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pydantic
 
 from freehold.engine.functions import action_call
-from freehold.errors import ConcurrencyError, NotFoundError, ValidationError
+from freehold.errors import ConcurrencyError, FreeholdError, NotFoundError, ValidationError
 from freehold.model.context import new_id
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity, Input
@@ -19,6 +19,12 @@ from freehold.store.messages import Messenger, checked_id, checked_version
 __all__ = ["Target", "Writer", "checked_input"]
 
 EntityT = TypeVar("EntityT", bound=Entity)
+
+IN_DOUBT = (
+    "the reply was lost: the write may have been made, or may be made yet; look before you repeat it, "
+    "or write in a unit of work, which finds out by itself"
+)
+"""The hint for a single write: no note of it is kept that could be asked for (docs/decisions/lost-replies.md)."""
 
 Target: TypeAlias = EntityT | tuple[type[EntityT], UUID, int]
 """What an update or deletion is about: a record as it was read, or (entity, id, version)."""
@@ -39,7 +45,7 @@ class Writer:
             {"id": new_id(), **{name: getattr(checked, name) for name in type(checked).model_fields}}, entity.name
         )
         call = action_call(entity, self._store.schemas, "create")
-        (row,) = await self._messenger.rows(Statement(call, (payload,)))
+        row = await self._written(Statement(call, (payload,)))
         return self._record(entity, row)  # type: ignore[return-value]  # of the class that was asked for
 
     async def update(self, target: Any, input: Input | None, changes: Mapping[str, Any]) -> Entity:
@@ -72,7 +78,7 @@ class Writer:
 
     async def _change(self, entity: EntityDescription, action: str, id: UUID, version: int, *arguments: Any) -> Entity:
         statement = Statement(action_call(entity, self._store.schemas, action), (id, version, *arguments))
-        (row,) = await self._messenger.rows(statement)
+        row = await self._written(statement)
         outcome = row[0]
         if outcome == "done":
             return self._record(entity, row[1:])
@@ -82,6 +88,16 @@ class Writer:
         if outcome == "state" and action == "restore":
             raise ValidationError.single((), f"{entity.name} {id} is not deleted", "not_deleted", subject="restore")
         raise NotFoundError(entity.name, id, hint="it is deleted; restore it first" if outcome == "state" else None)
+
+    async def _written(self, statement: Statement) -> Sequence[Any]:
+        """The one row in which a function answers that writes."""
+        try:
+            (row,) = await self._messenger.rows(statement)
+        except FreeholdError as error:
+            if error.unanswered:
+                error.hint = IN_DOUBT
+            raise
+        return row  # type: ignore[no-any-return]  # the driver's
 
     def named(self, target: Any) -> tuple[EntityDescription, UUID, int]:
         """The entity, id and version that a target names."""
