@@ -261,7 +261,9 @@ async def test_records_are_locked_in_the_order_of_their_ids(
     async def lock(ids: list[Any]) -> int:
         async with acme.transaction() as t:
             # So that the rows are met as they are stored.
-            settings = "select set_config('enable_indexscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+            settings = (
+                "select set_config('enable_indexscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+            )
             await t._messenger.channel.fetch(settings, [])
             return len(await t.get_many(Customer, ids, for_update=True))
 

@@ -1,6 +1,7 @@
 """Interactive transactions: what happens in one is kept as a whole or not at all, and nothing of it is left anywhere."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from freehold import Database, Session, Transaction, errors
 from freehold.model.context import new_id
 from freehold.postgres.connections import Pool
+from freehold.store.running import Backoff, run
 from tests.conftest import Server, new_context
 from tests.probe import blocked, plain, until
 from tests.world import Contact, Customer, Order, application
@@ -803,3 +805,51 @@ async def test_contacts_follow_their_customer_in_one_transaction(acme: Session) 
             await transaction.create(Contact, customer_id=customer.id, name="x", is_primary=True)
             await transaction.create(Contact, customer_id=customer.id, name="y", is_primary=True)
     assert (await acme.count(Customer), await acme.count(Contact)) == (0, 0)
+
+
+async def test_money_is_never_lost_whatever_is_cut_off(server: Server, database_name: str, admin: Connection) -> None:
+    """Transfers between accounts, of which half are cancelled or lose their connection at some moment."""
+    chance = random.Random(7)
+    async with Database.open(server.address(database_name), application, size=4, wait=30) as database:
+        session = database.session(await new_context(database))
+        accounts = [await session.create(Customer, name=f"{n}", visits=100) for n in range(3)]
+        done: list[str] = []
+
+        async def transfer(number: int) -> None:
+            source, target = chance.sample(accounts, 2)
+
+            async def work(transaction: Transaction) -> None:
+                found = await transaction.get_many(Customer, [source.id, target.id], for_update=True)
+                await transaction.update(found[0], visits=found[0].visits - 1)
+                async with transaction.savepoint():
+                    await transaction.create(Order, customer_id=source.id, number=f"{number}", total=1)
+                    await transaction.update(found[1], visits=found[1].visits + 1)
+
+            await run(session, work, attempts=20, backoff=Backoff(random=chance.random))
+            done.append(f"{number}")
+
+        async def disturb(task: "asyncio.Future[None]") -> None:
+            for _ in range(chance.randrange(40)):
+                await asyncio.sleep(0)
+            if chance.random() < 0.5:
+                task.cancel()
+            else:
+                await admin.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'freehold' "
+                    "and datname = current_database() and state <> 'idle' order by random() limit 1"
+                )
+
+        for batch in range(25):
+            tasks = [asyncio.ensure_future(transfer(batch * 4 + n)) for n in range(4)]
+            for task in tasks[:2]:
+                await disturb(task)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert {type(result) for result in results} <= {type(None), asyncio.CancelledError}, results
+        await rest(database.store.pool, admin)
+        orders = {order.number for order in await session.list(Order, limit=1_000)}
+        assert set(done) <= orders  # what was acknowledged is there; a commit that was cancelled may be
+        found = await session.get_many(Customer, [each.id for each in accounts])
+        assert sum(each.visits for each in found) == 300
+        assert sum(each.version - 1 for each in found) == 2 * len(orders)
+        changes = await session.history(Customer, limit=1_000)
+        assert len(changes) == 2 * len(orders) + len(accounts)
