@@ -12,6 +12,7 @@ import pytest
 from freehold import Database, Session, Transaction, errors
 from freehold.model.context import new_id
 from freehold.postgres.connections import Pool
+from freehold.postgres.transactions import Terms
 from freehold.store.running import Backoff, run
 from tests.conftest import Server, new_context
 from tests.probe import blocked, plain, until
@@ -578,6 +579,13 @@ async def test_the_server_s_bounds(acme: Session, raw: Connection) -> None:
         bounds = {row["name"]: row["ms"] for row in await transaction.sql(None, read)}
     assert set(bounds.values()) == {8_000}
     assert len(bounds) == (3 if raw.get_server_version().major >= 17 else 2)
+
+
+def test_the_role_s_bounds_stay_where_they_are_tighter() -> None:
+    told = Terms(deadline=7).script(3, {"statement_timeout": 2_500, "idle_in_transaction_session_timeout": 60_000})
+    assert told.endswith("set local statement_timeout = 2500; set local idle_in_transaction_session_timeout = 8000")
+    told = Terms(read_only=True).script(3, {"statement_timeout": 0, "transaction_timeout": 0})
+    assert told.endswith("read only; set local statement_timeout = 4000; set local transaction_timeout = 31000")
 
 
 async def terminate(admin: Connection, backend: int) -> None:

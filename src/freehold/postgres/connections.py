@@ -240,7 +240,7 @@ class Pool:
         bound = self._timeout if timeout is None else timeout
         connection = self._warm() or await self._acquire(min(self._wait, terms.deadline))
         try:
-            script = terms.script(bound, connection.get_server_version().major)
+            script = terms.script(bound, await connection.bounds(bound))
             await connection.execute(script, timeout=min(bound, terms.deadline))
         except BaseException as error:
             connection.terminate()  # whether it has begun is not known

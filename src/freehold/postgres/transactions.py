@@ -50,26 +50,25 @@ class Terms:
     read_only: bool = False
     deadline: float = 30.0
 
-    def script(self, timeout: float, version: int) -> str:
-        """What begins it, in one message. Bounds that the role has already are kept where they are tighter.
+    def script(self, timeout: float, bounds: Mapping[str, int]) -> str:
+        """What begins it, in one message.
 
         Args:
             timeout: seconds that a statement may take.
-            version: the server's; from 17 on it bounds a transaction as a whole.
+            bounds: what the role is bound by already, which stays where it is tighter; see `Driver.bounds`.
         """
-        bounds = {
-            "statement_timeout": min(timeout, self.deadline),
-            "idle_in_transaction_session_timeout": self.deadline,
-        }
-        if version >= 17:
-            bounds["transaction_timeout"] = self.deadline
-        settings = ", ".join(
-            f"set_config('{name}', least({int((seconds + 1) * 1000)}, "
-            f"nullif(extract(epoch from current_setting('{name}')::interval) * 1000, 0)::bigint)::text, true)"
-            for name, seconds in bounds.items()
-        )
+        own = {"statement_timeout": min(timeout, self.deadline)}
+        settings = [
+            f"set local {name} = {_tighter(own.get(name, self.deadline), role)}" for name, role in bounds.items()
+        ]
         access = "read only" if self.read_only else "read write"
-        return f"begin isolation level {self.isolation} {access}; select {settings}"
+        return "; ".join([f"begin isolation level {self.isolation} {access}", *settings])
+
+
+def _tighter(seconds: float, role: int) -> int:
+    """A bound of the server's in milliseconds: a second more than the program's own; the role's where that is less, and not 0."""
+    own = int((seconds + 1) * 1000)
+    return min(own, role) if role else own
 
 
 class HeldTransaction:
