@@ -3,18 +3,20 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
 from freehold.errors import FreeholdError, IsolationError, OutcomeUnknownError, ValidationError
 from freehold.model.context import Context
 from freehold.postgres.connections import Row
-from freehold.postgres.transactions import HeldTransaction
 from freehold.sql.statements import Statement
 from freehold.store.store import Store
+
+if TYPE_CHECKING:
+    from freehold.postgres.transactions import HeldTransaction
 
 __all__ = ["Channel", "Messenger", "checked_id", "checked_version"]
 
@@ -82,11 +84,16 @@ class Messenger:
     @asynccontextmanager
     async def apart(self) -> AsyncIterator[None]:
         """Where it sends in a transaction, what fails inside leaves the transaction as it was before."""
-        if not isinstance(self.channel, HeldTransaction):
+        if not self.held:
             yield
             return
-        async with self.channel.savepoint():
+        async with cast("HeldTransaction", self.channel).savepoint():
             yield
+
+    def on_undo(self, take_back: Callable[[], None]) -> None:
+        """Has something taken back where the transaction in which it sends is undone, or the savepoint."""
+        if self.held:
+            cast("HeldTransaction", self.channel).on_undo(take_back)
 
     @property
     def group(self) -> object:

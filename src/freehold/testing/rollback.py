@@ -104,7 +104,7 @@ class _Nested:
         self._held = held
         self._block: contextlib.AbstractAsyncContextManager[None] | None = None
         self.fetch, self.fetch_row, self.look = held.fetch, held.fetch_row, held.look
-        self.savepoint = held.savepoint
+        self.savepoint, self.on_undo = held.savepoint, held.on_undo
 
     @property
     def group(self) -> object:
