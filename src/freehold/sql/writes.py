@@ -8,14 +8,28 @@ two calls that meet on several rows wait for each other instead of ending in a d
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from freehold.model.description import EntityDescription
 from freehold.model.fields import Unique
-from freehold.sql.identifiers import Schemas, quoted
+from freehold.model.filters import Filter
+from freehold.model.values import to_sql_text
+from freehold.sql.filters import condition
+from freehold.sql.identifiers import Schemas, literal, quoted
 from freehold.sql.keys import compared, conflict_target, covered
+from freehold.sql.statements import Arguments
 
-__all__ = ["Duplicates", "changed_text", "insert_text", "update_text"]
+__all__ = [
+    "Duplicates",
+    "Matching",
+    "changed_text",
+    "insert_text",
+    "matching",
+    "matching_text",
+    "moved_text",
+    "removed_text",
+    "update_text",
+]
 
 
 @dataclass(frozen=True)
@@ -206,43 +220,108 @@ def _lock(entity: EntityDescription, fields: Sequence[str]) -> str:
     return "update" if keyed & set(fields) else "no key update"
 
 
-@lru_cache(maxsize=1024)
-def changed_text(
-    entity: EntityDescription, schemas: Schemas, condition: str, fields: tuple[str, ...], *, after: bool, named: bool
-) -> str:
-    """Changes the next records that a condition is true of: $1 is `{"changes": {field: ...}, "limit": ..., "after": id, "ids": [...]}`.
+@dataclass(frozen=True)
+class Matching:
+    """A filter whose values are in `$1->'where'`.
 
-    The answer is `{"last": id, "found": count, "changed": [[id, version]], "unchanged": [[id, version]]}`.
+    Args:
+        condition: on the rows `t`, in the context `e`.
+        values: as JSON has them.
+    """
+
+    condition: str
+    values: tuple[Any, ...]  # Any: of every kind
+
+
+class JsonArguments(Arguments):
+    """Collects values that a statement reads from the JSON array `$1->'where'`."""
+
+    def add(self, value: Any, sql_type: str) -> str:
+        """The reference to a value: `($1->'where'->>2)::numeric`."""
+        self.values.append(to_sql_text(value))
+        place = f"$1->'where'->{len(self.values) - 1}"
+        if sql_type.endswith("[]"):
+            return f"(array(select jsonb_array_elements_text({place})::{sql_type.removesuffix('[]')}))"
+        return f"({place}#>>'{{}}')::{sql_type}"
+
+
+def matching(filter_: Filter, schemas: Schemas) -> Matching:
+    """A filter for the statements of `changed_text` and `removed_text`."""
+    arguments = JsonArguments()
+    return Matching(condition(filter_, "t", arguments, schemas), tuple(arguments.values))
+
+
+def changed_text(
+    entity: EntityDescription, schemas: Schemas, of: Matching, fields: tuple[str, ...], *, after: bool, named: bool
+) -> str:
+    """Changes the next records that match: $1 is `{"where", "changes": {field: ...}, "limit", "after", "ids"}`.
+
+    The answer lists them in the order of their ids: `{"items": [[id, "updated" or "unchanged", version]]}`.
 
     Args:
         entity: of the records.
         schemas: the names of the schemas.
-        condition: on the rows `t`, in the context `e`; its values are elsewhere in $1.
+        of: the filter.
         fields: that change.
         after: whether only ids after one are asked for.
         named: whether only these ids are.
     """
-    table = schemas.table(entity.table)
-    conditions = ["t.organization_id = e.organization_id", f"({condition})"]
+    new = "jsonb_populate_record(t, $1->'changes') as new"
+    found = _matching(entity, schemas, of, f"t.id, t.version, {new}", _lock(entity, fields), after, named)
+    set_ = ", ".join(f"{quoted(name)} = (f.new).{quoted(name)}" for name in fields)
+    differs = f"({_names(fields, 't.')}) is distinct from ({', '.join(f'(f.new).{quoted(name)}' for name in fields)})"
+    changed = (
+        f"update {schemas.table(entity.table)} as t set {set_}, {_bookkeeping(schemas)} from found as f "
+        f"where t.organization_id = $2 and t.id = f.id and {differs} returning t.id, t.version"
+    )
+    item = "f.id, case when c.id is null then 'unchanged' else 'updated' end, coalesce(c.version, f.version)"
+    return (
+        f"with found as materialized ({found}), changed as ({changed}) "
+        f"select json_build_object('items', coalesce(json_agg(json_build_array({item}) order by f.id), '[]')) "
+        "from found as f left join changed as c on c.id = f.id"
+    )
+
+
+def matching_text(entity: EntityDescription, schemas: Schemas, of: Matching, *, after: bool) -> str:
+    """The ids of the next records that match, as a list; they are locked. $1 is as in `changed_text`."""
+    found = _matching(entity, schemas, of, "t.id", "update", after, named=False)
+    return f"select coalesce(json_agg(f.id order by f.id), '[]') from ({found}) as f"
+
+
+def removed_text(
+    entity: EntityDescription, schemas: Schemas, of: Matching, action: str, *, after: bool, named: bool
+) -> str:
+    """Deletes or purges the next records that match: $1 is as in `changed_text`, the answer as that of `moved_text`."""
+    found = _matching(entity, schemas, of, "t.id, t.version", "update", after, named)
+    items = f"(select jsonb_agg(jsonb_build_object('id', f.id, 'version', f.version)) from ({found}) as f)"
+    return _moved(entity, schemas, action, items)
+
+
+@lru_cache(maxsize=1024)
+def moved_text(entity: EntityDescription, schemas: Schemas, action: str) -> str:
+    """Deletes, restores or purges records of expected versions: $1 is `[{"id": ..., "version": ...}]`.
+
+    The answer is `{"items": [[id, what happened, version]], "touched": [{"table", "action", "ids"}]}`. What happened is
+    `done`, `conflict` where it has another version, `deleted` or `alive` where it is not what the action is for, or `absent`.
+    """
+    return _moved(entity, schemas, action, "$1")
+
+
+def _moved(entity: EntityDescription, schemas: Schemas, action: str, items: str) -> str:
+    table = f"{literal(schemas.table(entity.table))}::regclass"
+    soft = literal(entity.soft_delete)
+    return f"select {schemas.own('change_state')}($2, {table}, {literal(action)}, {soft}, {items})::json"
+
+
+def _matching(
+    entity: EntityDescription, schemas: Schemas, of: Matching, columns: str, lock: str, after: bool, named: bool
+) -> str:
+    """The next records that match, in the order of their ids, locked."""
+    conditions = ["t.organization_id = e.organization_id", f"({of.condition})"]
     conditions += ["t.deleted_at is null"] if entity.soft_delete else []
     conditions += ["t.id > ($1->>'after')::uuid"] if after else []
     conditions += ["t.id = any (array(select jsonb_array_elements_text($1->'ids')::uuid))"] if named else []
-    found = (
-        f"select t.id, t.version, (jsonb_populate_record(t, $1->'changes')) as new "
-        f"from (select $2::uuid as organization_id) as e join {table} as t on true where {' and '.join(conditions)} "
-        f"order by t.id limit ($1->>'limit')::integer for {_lock(entity, fields)} of t"
-    )
-    set_ = ", ".join(f"{quoted(name)} = (f.new).{quoted(name)}" for name in fields)
-    new = ", ".join(f"(f.new).{quoted(name)}" for name in fields)
-    changed = (
-        f"update {table} as t set {set_}, {_bookkeeping(schemas)} from found as f "
-        f"where t.organization_id = $2 and t.id = f.id and ({_names(fields, 't.')}) is distinct from ({new}) "
-        "returning t.id, t.version"
-    )
-    told = "coalesce(json_agg(json_build_array({0}.id, {0}.version) order by {0}.id), '[]')"
     return (
-        f"with found as materialized ({found}), changed as ({changed}) select json_build_object("
-        f"'last', (select f.id from found as f order by f.id desc limit 1), 'found', (select count(*) from found), "
-        f"'changed', (select {told.format('c')} from changed as c), "
-        f"'unchanged', (select {told.format('f')} from found as f where not exists (select from changed as c where c.id = f.id)))"
+        f"select {columns} from (select $2::uuid as organization_id) as e join {schemas.table(entity.table)} as t "
+        f"on {' and '.join(conditions)} order by t.id limit ($1->>'limit')::integer for {lock} of t"
     )
