@@ -16,6 +16,7 @@ from freehold.model.words import Fragment, Segment
 from freehold.postgres.connections import Address
 from freehold.store.each import Each, Failure
 from freehold.store.history import Change
+from freehold.store.outcomes import BulkProgress, BulkResult, Outcome, Touched
 from freehold.store.queries import Group
 from freehold.store.search import Hit, SearchPage
 from freehold.store.session import Session, Transaction
@@ -23,6 +24,8 @@ from freehold.store.session import Session, Transaction
 __all__ = [
     "Address",
     "Application",
+    "BulkProgress",
+    "BulkResult",
     "Change",
     "Context",
     "Database",
@@ -38,10 +41,12 @@ __all__ = [
     "Membership",
     "Order",
     "Organization",
+    "Outcome",
     "Page",
     "SearchPage",
     "Segment",
     "Session",
+    "Touched",
     "Transaction",
     "Unique",
     "User",
