@@ -85,9 +85,10 @@ async def test_a_connection_that_breaks_in_the_middle(
 
 
 async def test_calls_that_meet_at_unique_keys_wait_for_each_other(
-    acme: Session, raw: Connection, admin: Connection
+    acme: Session, raw: Connection, admin: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In opposite order they would deadlock, did each not insert in the order of the key."""
+    monkeypatch.setattr("freehold.store.delivery.ATTEMPTS", 1)
     emails = [f"{number:02}@x.test" for number in range(50)]
     async with raw.transaction():
         await enter(raw, acme.context)
