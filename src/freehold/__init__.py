@@ -20,6 +20,7 @@ from freehold.store.outcomes import BulkProgress, BulkResult, Outcome, Touched
 from freehold.store.queries import Group
 from freehold.store.search import Hit, SearchPage
 from freehold.store.session import Session, Transaction
+from freehold.store.unit import Commit, UnitOfWork
 
 __all__ = [
     "Address",
@@ -27,6 +28,7 @@ __all__ = [
     "BulkProgress",
     "BulkResult",
     "Change",
+    "Commit",
     "Context",
     "Database",
     "Each",
@@ -49,6 +51,7 @@ __all__ = [
     "Touched",
     "Transaction",
     "Unique",
+    "UnitOfWork",
     "User",
     "errors",
     "field",
