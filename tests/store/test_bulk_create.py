@@ -163,6 +163,21 @@ async def test_a_chunk_is_one_message(acme: Session, monkeypatch: pytest.MonkeyP
     assert sent == 11 + 6  # all are duplicates: once to see that, and once to tell them from the others
 
 
+async def test_a_chunk_has_a_bound_in_bytes(acme: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("freehold.store.chunks.MAXIMUM_BYTES", 2_000)
+    told: list[BulkProgress] = []
+    sizes = [1, 200, 200, 1, 1, 200]
+    items = [{"name": "n" * size, "photo": b"x" * size} for size in sizes]
+    result = await acme.create_many(Customer, items, progress=told.append)
+    assert result.created == 6
+    assert 1 < len(told) <= 4
+    assert [len(each.name) for each in await everything(acme)] == sizes
+    monkeypatch.setattr("freehold.store.chunks.MAXIMUM_BYTES", 10)
+    told.clear()
+    assert (await acme.create_many(Customer, items, progress=told.append)).created == 6
+    assert [each.done for each in told] == [1, 2, 3, 4, 5, 6]
+
+
 async def test_memory_does_not_grow_with_the_number_of_items(acme: Session) -> None:
     peaks = []
     for count in (1_000, 1_000, 5_000):
