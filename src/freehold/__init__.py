@@ -10,7 +10,7 @@ from freehold.errors import FreeholdError
 from freehold.identity.records import Membership, Organization, User
 from freehold.model.context import Context
 from freehold.model.entity import Entity
-from freehold.model.fields import Index, Unique, field, reference
+from freehold.model.fields import Index, Unique, counter, field, reference
 from freehold.model.pages import Include, Order, Page
 from freehold.model.words import Fragment, Segment
 from freehold.postgres.connections import Address
@@ -41,6 +41,7 @@ __all__ = [
     "Session",
     "Unique",
     "User",
+    "counter",
     "errors",
     "field",
     "reference",
