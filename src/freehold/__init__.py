@@ -14,6 +14,7 @@ from freehold.model.fields import Index, Unique, counter, field, reference
 from freehold.model.pages import Include, Order, Page
 from freehold.model.words import Fragment, Segment
 from freehold.postgres.connections import Address
+from freehold.store.coalescer import IncrementFigures
 from freehold.store.history import Change
 from freehold.store.queries import Group
 from freehold.store.search import Hit, SearchPage
@@ -31,6 +32,7 @@ __all__ = [
     "Group",
     "Hit",
     "Include",
+    "IncrementFigures",
     "Index",
     "Membership",
     "Order",

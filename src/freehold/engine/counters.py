@@ -110,13 +110,17 @@ def _tally_entity(schemas: Schemas, name: str, counters: Sequence[Counter], even
     """Adds what a statement changed to the counters of one entity's records."""
     table, numbers = schemas.table(name), range(len(counters))
     terms = " union all\n            ".join(
-        _term(counters, reference, row) for row in _ROWS[event] for reference in dict.fromkeys(c.reference.name for c in counters)
+        _term(counters, reference, row)
+        for row in _ROWS[event]
+        for reference in dict.fromkeys(c.reference.name for c in counters)
     )
     summed = ", ".join(f"sum(u.c{place})::bigint as c{place}" for place in numbers)
     some = " or ".join(f"sum(u.c{place}) <> 0" for place in numbers)
     aggregated = "".join(f", array_agg(s.c{place} order by s.organization_id, s.id)" for place in numbers)
     into = "".join(f", _c{place}" for place in numbers)
-    sets = ", ".join(f"{quoted(c.field.name)} = t.{quoted(c.field.name)} + d.c{place}" for place, c in enumerate(counters))
+    sets = ", ".join(
+        f"{quoted(c.field.name)} = t.{quoted(c.field.name)} + d.c{place}" for place, c in enumerate(counters)
+    )
     columns = "".join(f", c{place}" for place in numbers)
     return f"""
     select array_agg(s.organization_id order by s.organization_id, s.id), array_agg(s.id order by s.organization_id, s.id){aggregated}

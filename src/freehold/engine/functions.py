@@ -42,9 +42,7 @@ def action_call(entity: EntityDescription, schemas: Schemas, action: str) -> str
     return f"select {outcome}{_names(entity.public)} from {entity_function(schemas, entity, action)}({parameters})"
 
 
-def entity_objects(
-    entity: EntityDescription, schemas: Schemas, roles: Roles, counters: Sequence[Counter]
-) -> list[str]:
+def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles, counters: Sequence[Counter]) -> list[str]:
     """The statements that make all derived objects of an entity, in order; each can be repeated.
 
     Args:

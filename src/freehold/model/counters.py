@@ -71,12 +71,16 @@ def _resolved(
     suggest: Callable[[str, Iterable[str]], str],
 ) -> Counter:
     where = f"{entity.name}.{field.name}"
-    name = entity.name if counting.of == "self" else counting.of if isinstance(counting.of, str) else counting.of.__name__
+    name = (
+        entity.name if counting.of == "self" else counting.of if isinstance(counting.of, str) else counting.of.__name__
+    )
     counted = entities.get(name)
     if counted is None or not (isinstance(counting.of, str) or counted.cls is counting.of):
         raise DeclarationError(f"{where}: counts {name!r}, no entity of this application{suggest(name, entities)}")
     leading = {each.name: each for each in counted.references if target(counted, each) is entity}
-    problem = _reference_problem(entity, counted, counting.via, list(leading)) or _where_problem(counted, counting.where)
+    problem = _reference_problem(entity, counted, counting.via, list(leading)) or _where_problem(
+        counted, counting.where
+    )
     if problem:
         raise DeclarationError(f"{where}: {problem}")
     reference = leading[counting.via or next(iter(leading))]

@@ -238,7 +238,9 @@ def _describe_field(
         raise DeclarationError(f"{where}: {error}") from None
     described = FieldDescription(name, bare, kind, nullable, declaration, base)
     if not base:
-        problem = counter_problem(described) or _problem(described) or bounds_problem(described) or default_problem(described)
+        problem = (
+            counter_problem(described) or _problem(described) or bounds_problem(described) or default_problem(described)
+        )
         if problem:
             raise DeclarationError(f"{where}: {problem}")
     return described

@@ -13,6 +13,7 @@ is given up. Memory is bounded: a lane, and all lanes together, take so many; th
 """
 
 import asyncio
+import copy
 import logging
 import random
 import time
@@ -49,6 +50,7 @@ class Increment:
         amounts: by field.
         done: what the caller waits for; None where it does not.
         since: when it was tried first, where it has to be tried again.
+        settled: whether it is known what became of it.
     """
 
     context: Context
@@ -56,6 +58,7 @@ class Increment:
     amounts: dict[str, int | Decimal]
     done: "asyncio.Future[None] | None" = None
     since: float | None = None
+    settled: bool = False
 
 
 Send = Callable[[Sequence[Increment]], Awaitable[Sequence[FreeholdError | None]]]
@@ -219,7 +222,7 @@ class Coalescer:
         except asyncio.CancelledError:
             # The database is closed, and time is up.
             error = UnavailableError("the database was closed before the increment was made for sure")
-            self._settle_all(key, lane, [*batch, *lane.queue], error)
+            self._settle_all(key, lane, [each for each in (*batch, *lane.queue) if not each.settled], error)
             lane.queue.clear()
             raise
         finally:
@@ -251,7 +254,7 @@ class Coalescer:
             again = _repeatable(batch, error)
             self._settle_all(key, lane, [each for each in batch if each not in again], error)
             return again
-        except Exception as error:  # a defect: nobody may wait for ever because of it
+        except Exception as error:  # noqa: BLE001  # a defect, told below: nobody may wait for ever because of it
             _log.exception("increments of %s failed", lane.name)
             self._settle_all(key, lane, batch, UnavailableError(f"the increment failed: {error}"))
             return []
@@ -279,15 +282,14 @@ class Coalescer:
             await asyncio.sleep(random.random() * 0.01 * 2**attempt)  # noqa: S311  # jitter, no secret
         raise AssertionError("unreachable")
 
-    def _settle_all(
-        self, key: Hashable, lane: _Lane, increments: Sequence[Increment], error: FreeholdError
-    ) -> None:
+    def _settle_all(self, key: Hashable, lane: _Lane, increments: Sequence[Increment], error: FreeholdError) -> None:
         for increment in increments:
             self._settle(key, lane, increment, error)
         self._report(lane, increments, error)
 
     def _settle(self, key: Hashable, lane: _Lane, increment: Increment, error: FreeholdError | None) -> None:
         """Tells the caller, and counts."""
+        increment.settled = True
         if error is None:
             self._made += 1
         elif increment.done is None:
@@ -298,7 +300,7 @@ class Coalescer:
             if error is None:
                 increment.done.set_result(None)
             else:
-                increment.done.set_exception(error)
+                increment.done.set_exception(copy.copy(error))  # each caller's traceback is its own
         self._release(key, lane)
 
     def _release(self, key: Hashable, lane: _Lane) -> None:

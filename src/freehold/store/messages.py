@@ -59,17 +59,18 @@ class Messenger:
 
     async def rows(self, statement: Statement) -> Sequence[Any]:
         """The rows of a statement that was built for this context, each with its columns in order and by name."""
-        self._check_open()
+        self.check_open()
         arguments = (*self._prefix, *statement.arguments)
         return await self.store.pool.fetch(statement.text, arguments, timeout=self.timeout)
 
     async def call(self, text: str, arguments: Sequence[Any] = ()) -> Row:
         """The one row of a statement whose first parameters are the organization and the context."""
-        self._check_open()
+        self.check_open()
         row = await self.store.pool.fetch_row(text, (*self._prefix, *arguments), timeout=self.timeout)
         return {} if row is None else row
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Makes sure that the session is not closed."""
         if not self.open or (self._parent is not None and not self._parent.open):
             raise IsolationError(
                 "the session is closed", hint="keep calls inside of 'async with database.session(context)'"
