@@ -47,7 +47,7 @@ begin
     end loop;
     answer := json_build_object('absent', array(select i from unnest($4) as i where i <> all (coalesce(_here, '{{}}'))),
         'deleted', coalesce(_deleted, '{{}}'));
-    select u.position, u.at into xid, at from {schemas.own("open_unit")}($3, null, null, answer) as u;
+    select u.xid, u.at into xid, at from {schemas.own("open_unit")}($3, null, null, answer) as u;
 end $freehold$"""
 
 
