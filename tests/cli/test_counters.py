@@ -73,12 +73,16 @@ async def test_what_is_right_is_left_alone(server: Server, name: str, sessions: 
     answer = run("--url", url(server.admin_address(name)), "--write")
     assert answer.returncode == 0, answer.stderr
     assert "4 records: all counters are right." in answer.stdout
-    assert [change.action for change in await sessions[0].history(await one(sessions[0]))] == ["update"] * 3 + ["create"]
+    assert [change.action for change in await sessions[0].history(await one(sessions[0]))] == ["update"] * 3 + [
+        "create"
+    ]
 
 
 async def test_it_reports_then_mends_and_the_log_tells(server: Server, name: str, sessions: list[Session]) -> None:
     async with plain(server.admin_address(name)) as admin:
-        await break_counters(admin, "update app.resources set marks = marks + 5, stars = 7, notes = 0 where name = 'one'")
+        await break_counters(
+            admin, "update app.resources set marks = marks + 5, stars = 7, notes = 0 where name = 'one'"
+        )
     where = url(server.admin_address(name))
     answer = run("--url", where)
     assert answer.returncode == 1, answer.stderr
@@ -90,7 +94,9 @@ async def test_it_reports_then_mends_and_the_log_tells(server: Server, name: str
         for session in sessions
         for field, kept, counted in (("marks", 7, 2), ("stars", 7, 1), ("notes", 0, 1))
     }
-    assert {(d["organization_id"], d["record_id"], d["field"], d["kept"], d["counted"]) for d in told["drift"]} == expected
+    assert {
+        (d["organization_id"], d["record_id"], d["field"], d["kept"], d["counted"]) for d in told["drift"]
+    } == expected
     assert (await one(sessions[0])).marks == 7
     mended = run("--url", where, "--write")
     assert mended.returncode == 0, mended.stderr

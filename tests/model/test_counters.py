@@ -116,7 +116,9 @@ def test_a_condition_on_a_counter_is_refused() -> None:
 def test_it_is_in_no_unique_key() -> None:
     with pytest.raises(errors.DeclarationError, match="items is a counter, which others change; leave it out"):
         declared(
-            {"name": (str, field(max_length=10)), "items": (int, counter("Item"))}, "Case", unique=[Unique("name", "items")]
+            {"name": (str, field(max_length=10)), "items": (int, counter("Item"))},
+            "Case",
+            unique=[Unique("name", "items")],
         )
 
 

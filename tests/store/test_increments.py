@@ -167,7 +167,8 @@ class TestTogether:
         await shelf.delete((Resource, gone, 1))
         strange = new_id()
         results = await asyncio.gather(
-            *(shelf.increment(Resource, each, views=1) for each in (id, gone, strange, id, gone)), return_exceptions=True
+            *(shelf.increment(Resource, each, views=1) for each in (id, gone, strange, id, gone)),
+            return_exceptions=True,
         )
         assert [type(result) for result in results] == [
             type(None), errors.NotFoundError, errors.NotFoundError, type(None), errors.NotFoundError,
@@ -213,7 +214,9 @@ class TestTogether:
         own = shelf._messenger.context
         users = [own.user_id, new_id(), new_id(), None]
         sessions = [
-            library.session(replace(own, user_id=user, request_id=f"r{n}")) for n, user in enumerate(users) for _ in range(1)
+            library.session(replace(own, user_id=user, request_id=f"r{n}"))
+            for n, user in enumerate(users)
+            for _ in range(1)
         ]
         await asyncio.gather(*(session.increment(Resource, id, views=n + 1) for n, session in enumerate(sessions)))
         *changes, _ = await shelf.history((Resource, id))
@@ -239,7 +242,12 @@ class TestTogether:
             *(session.increment(Resource, id, views=1) for session in (shelf, rival) for id in (mine, theirs)),
             return_exceptions=True,
         )
-        assert [type(result) for result in results] == [type(None), errors.NotFoundError, errors.NotFoundError, type(None)]
+        assert [type(result) for result in results] == [
+            type(None),
+            errors.NotFoundError,
+            errors.NotFoundError,
+            type(None),
+        ]
         assert (await shelf.get(Resource, mine)).views == 1
         assert (await rival.get(Resource, theirs)).views == 1
         assert library.increments.messages == 2
@@ -250,7 +258,9 @@ class TestTogether:
         """The increment makes no new version, so the update is of the version that it expects; it must not set the number back."""
         record = await shelf.create(Resource, name="one")
         async with held(keeper, record.id):
-            both = asyncio.gather(shelf.increment(Resource, record.id, views=5), _after(keeper, shelf.update(record, name="two")))
+            both = asyncio.gather(
+                shelf.increment(Resource, record.id, views=5), _after(keeper, shelf.update(record, name="two"))
+            )
             await blocked(keeper, 2)
         await both
         now = await shelf.get(Resource, record.id)
@@ -396,7 +406,9 @@ class TestRoom:
             for _ in range(4):
                 await shelf.increment(Resource, id, views=1, ack="memory")
             for ack in ("memory", "durable"):
-                with pytest.raises(errors.UnavailableError, match="no room for an increment came free in 0.05 s; 4 wait"):
+                with pytest.raises(
+                    errors.UnavailableError, match="no room for an increment came free in 0.05 s; 4 wait"
+                ):
                     await shelf.increment(Resource, id, views=1, ack=ack)  # type: ignore[arg-type]
             assert library.increments.waiting == 4
         await waiting(library, 0)

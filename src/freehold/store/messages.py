@@ -1,11 +1,14 @@
 """One context's messages to the database, and checks that all calls share."""
 
-from collections.abc import Sequence
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from freehold.errors import IsolationError, ValidationError
+from freehold.errors import FreeholdError, IsolationError, OutcomeUnknownError, ValidationError
 from freehold.model.context import Context
 from freehold.postgres.connections import Row
 from freehold.sql.statements import Statement
@@ -14,6 +17,8 @@ from freehold.store.store import Store
 __all__ = ["Messenger", "checked_id", "checked_version"]
 
 LARGEST_VERSION = 2**31 - 1
+SETTLING = 30.0
+"""Seconds in which the database is asked whether a write was committed whose reply was lost."""
 
 
 class Messenger:
@@ -69,12 +74,70 @@ class Messenger:
         row = await self.store.pool.fetch_row(text, (*self._prefix, *arguments), timeout=self.timeout)
         return {} if row is None else row
 
+    async def write(self, text: str, arguments: Sequence[Any], unit_id: UUID) -> Row:
+        """The one row of a statement that writes, and notes a unit of work with its answer.
+
+        Where its reply is lost, the database is asked on another connection whether it was committed; if it was not, it
+        never will be. So the write is never repeated, and what is returned or raised is the truth.
+
+        Args:
+            text: whose first parameters are the organization and the context.
+            arguments: from $3 on.
+            unit_id: the unit that it notes.
+
+        Returns:
+            The row; after a lost reply `answer`, `xid` and `at` as they were noted.
+
+        Raises:
+            OutcomeUnknownError: the database cannot be asked.
+        """
+        try:
+            return await self.call(text, arguments)
+        except FreeholdError as error:
+            if not error.unanswered:
+                raise
+            settled = await self.settle(unit_id)
+            if settled is None:
+                error.unanswered = False
+                error.hint = "nothing was written; retry"
+                raise
+            return settled
+
+    async def settle(self, unit_id: UUID) -> Row | None:
+        """What was noted of a unit of work; None where it was not committed, and never will be.
+
+        Raises:
+            OutcomeUnknownError: the database cannot be asked.
+        """
+        entered = f"select u.* from {self.store.schemas.entry} cross join lateral"
+        text = f"{entered} {self.store.schemas.own('settle_unit')}($3) as u"
+        until = time.monotonic() + SETTLING
+        pause = 0.02
+        while True:
+            try:
+                row = await self.store.pool.fetch_row(text, (*self._prefix, unit_id), timeout=SETTLING)
+            except FreeholdError as error:
+                if not error.unanswered and error.code[:3] != "FH4":
+                    raise
+                if time.monotonic() > until:
+                    raise OutcomeUnknownError(unit_id) from error
+                await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # jitter, no secret
+                pause = min(pause * 2, 1.0)
+                continue
+            return _settled(row or {})
+
     def check_open(self) -> None:
         """Makes sure that the session is not closed."""
         if not self.open or (self._parent is not None and not self._parent.open):
             raise IsolationError(
                 "the session is closed", hint="keep calls inside of 'async with database.session(context)'"
             )
+
+
+def _settled(noted: Mapping[str, Any]) -> Row | None:
+    if noted.get("xid") is None:
+        return None
+    return {"answer": noted["told"], "xid": noted["xid"], "at": noted["at"]}
 
 
 def checked_id(value: Any, subject: str) -> UUID:

@@ -121,7 +121,8 @@ def _table(each: Difference, plan: Plan) -> str | None:
 
 _SEARCH = ("search_create", "search_update", "search_delete", "search_rebuild")
 _TALLY = ("tally_create", "tally_update", "tally_delete", "tally_recount")
-_ACTIONS = ("get", "create", "update", "delete", "restore", "purge", "increment", *_SEARCH, *_TALLY)
+_WRITES = ("create", "update", "delete", "restore", "purge")
+_ACTIONS = ("get", *_WRITES, *(f"{action}_all" for action in _WRITES), "increment", *_SEARCH, *_TALLY)
 
 
 def _of_engine(each: Difference, plan: Plan) -> bool:
