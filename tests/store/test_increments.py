@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from freehold import Context, Database, Session, errors
+from freehold import Database, Session, errors
 from freehold.model.context import new_id
 from freehold.store.coalescer import Coalescer
 from tests.conftest import Server, new_context
@@ -258,11 +258,11 @@ class TestTogether:
         """The increment makes no new version, so the update is of the version that it expects; it must not set the number back."""
         record = await shelf.create(Resource, name="one")
         async with held(keeper, record.id):
-            both = asyncio.gather(
-                shelf.increment(Resource, record.id, views=5), _after(keeper, shelf.update(record, name="two"))
-            )
+            increment = asyncio.ensure_future(shelf.increment(Resource, record.id, views=5))
+            await blocked(keeper, 1)
+            update = asyncio.ensure_future(shelf.update(record, name="two"))
             await blocked(keeper, 2)
-        await both
+        await asyncio.gather(increment, update)
         now = await shelf.get(Resource, record.id)
         assert (now.name, now.views, now.version) == ("two", 5, 2)
 
@@ -289,12 +289,6 @@ class TestTogether:
         await asyncio.gather(*(shelf.increment(Resource, id, views=1) for id in ids))
         assert await shelf.count(Resource, {"views": 1}) == 1_000
         assert library.increments.messages == 2
-
-
-async def _after(admin: Connection, call: Awaitable[Any]) -> Any:
-    """A call that begins when another one waits for a lock."""
-    await blocked(admin, 1)
-    return await call
 
 
 @asynccontextmanager
@@ -407,7 +401,7 @@ class TestRoom:
                 await shelf.increment(Resource, id, views=1, ack="memory")
             for ack in ("memory", "durable"):
                 with pytest.raises(
-                    errors.UnavailableError, match="no room for an increment came free in 0.05 s; 4 wait"
+                    errors.UnavailableError, match=r"no room for an increment came free in 0\.05 s; 4 wait"
                 ):
                     await shelf.increment(Resource, id, views=1, ack=ack)  # type: ignore[arg-type]
             assert library.increments.waiting == 4
