@@ -15,10 +15,11 @@ from freehold.model.pages import Include, Order, Page
 from freehold.model.words import Fragment, Segment
 from freehold.postgres.connections import Address
 from freehold.store.coalescer import IncrementFigures
+from freehold.store.each import Each, Failure
 from freehold.store.history import Change
 from freehold.store.queries import Group
 from freehold.store.search import Hit, SearchPage
-from freehold.store.session import Session
+from freehold.store.session import Session, Transaction
 
 __all__ = [
     "Address",
@@ -26,7 +27,9 @@ __all__ = [
     "Change",
     "Context",
     "Database",
+    "Each",
     "Entity",
+    "Failure",
     "Fragment",
     "FreeholdError",
     "Group",
@@ -41,6 +44,7 @@ __all__ = [
     "SearchPage",
     "Segment",
     "Session",
+    "Transaction",
     "Unique",
     "User",
     "counter",

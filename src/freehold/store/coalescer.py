@@ -13,6 +13,7 @@ is given up. Memory is bounded: a lane, and all lanes together, take so many; th
 """
 
 import asyncio
+import contextvars
 import copy
 import logging
 import random
@@ -149,7 +150,8 @@ class Coalescer:
             increment.done = loop.create_future()
         lane.queue.append(increment)
         if lane.task is None:
-            lane.task = loop.create_task(self._run(key, lane))
+            # In a context of its own: it is no part of what its first caller does.
+            lane.task = loop.create_task(self._run(key, lane), context=contextvars.Context())
         if increment.done is not None:
             await increment.done
 

@@ -26,7 +26,7 @@ from freehold.store.coalescer import Increment
 from freehold.store.messages import Messenger, checked_id
 from freehold.store.store import Store
 
-__all__ = ["increment", "increment_at_once"]
+__all__ = ["increment"]
 
 Amounts = dict[str, int | Decimal]
 
@@ -40,14 +40,15 @@ async def increment(messenger: Messenger, cls: type[Entity], id: Any, ack: Any, 
             ("ack",), f"must be 'durable' or 'memory', not {ack!r}"[:120], "ack", subject="increment"
         )
     messenger.check_open()
+    if messenger.channel is not store.pool:
+        return await _increment_at_once(messenger, entity, one)
     send = partial(_send, store, entity, messenger.timeout)
     key = (context.organization_id, entity.name, messenger.timeout)
-    await store.increments.add(key, entity.name, one, send, durable=ack == "durable")
+    return await store.increments.add(key, entity.name, one, send, durable=ack == "durable")
 
 
-async def increment_at_once(messenger: Messenger, cls: type[Entity], id: Any, amounts: Mapping[str, Any]) -> None:
-    """The same by itself, in the transaction that the messenger's calls run in."""
-    entity, one = _checked(messenger, cls, id, amounts)
+async def _increment_at_once(messenger: Messenger, entity: EntityDescription, one: Increment) -> None:
+    """Makes an increment by itself, in the transaction that the messenger's calls run in."""
     row = await messenger.call(increment_call(entity, messenger.store.schemas), _arguments(messenger.store, [one]))
     for error in _errors(entity, [one], row["answer"]):
         if error is not None:

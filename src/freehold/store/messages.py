@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from freehold.errors import FreeholdError, IsolationError, OutcomeUnknownError, ValidationError
@@ -14,11 +14,21 @@ from freehold.postgres.connections import Row
 from freehold.sql.statements import Statement
 from freehold.store.store import Store
 
-__all__ = ["Messenger", "checked_id", "checked_version"]
+__all__ = ["Channel", "Messenger", "checked_id", "checked_version"]
 
 LARGEST_VERSION = 2**31 - 1
 SETTLING = 30.0
 """Seconds in which the database is asked whether a write was committed whose reply was lost."""
+
+
+class Channel(Protocol):
+    """What a messenger sends on: the pool, each message on any of its connections; or a transaction. See `Pool`."""
+
+    @property
+    def group(self) -> object: ...  # noqa: D102
+    async def fetch(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Sequence[Any]: ...  # noqa: D102
+    async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
+    async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
 
 
 class Messenger:
@@ -29,6 +39,8 @@ class Messenger:
         context: who asks.
         timeout: seconds a message may take; None is the pool's bound.
         moment: reads are about what was then; None is now.
+        parent: the messenger of the session that this one came from; when that is closed, this one is too.
+        channel: what it sends on: a transaction; None is the parent's, or any connection of the pool.
     """
 
     def __init__(
@@ -39,6 +51,7 @@ class Messenger:
         *,
         moment: datetime | None = None,
         parent: "Messenger | None" = None,
+        channel: Channel | None = None,
     ) -> None:
         if not isinstance(context, Context):
             raise IsolationError(
@@ -54,9 +67,15 @@ class Messenger:
         self.context = context
         self.open = True
         self._parent = parent
+        self.channel: Channel = channel or (parent.channel if parent is not None else store.pool)
         self.timeout = timeout
         setting = None if moment is None else context.setting(as_of=moment.isoformat())
         self._prefix = (context.organization_id, store.seal.apply(context, setting))
+
+    @property
+    def group(self) -> object:
+        """Reads of one group may be sent as one."""
+        return self.channel.group
 
     async def read(self, statement: Statement) -> Row:
         """The one row of a statement that was built for this context."""
@@ -66,13 +85,31 @@ class Messenger:
         """The rows of a statement that was built for this context, each with its columns in order and by name."""
         self.check_open()
         arguments = (*self._prefix, *statement.arguments)
-        return await self.store.pool.fetch(statement.text, arguments, timeout=self.timeout)
+        return await self.channel.fetch(statement.text, arguments, timeout=self.timeout)
 
     async def call(self, text: str, arguments: Sequence[Any] = ()) -> Row:
         """The one row of a statement whose first parameters are the organization and the context."""
         self.check_open()
-        row = await self.store.pool.fetch_row(text, (*self._prefix, *arguments), timeout=self.timeout)
+        row = await self.channel.fetch_row(text, (*self._prefix, *arguments), timeout=self.timeout)
         return {} if row is None else row
+
+    async def look(self, text: str, arguments: Sequence[Any]) -> Row:
+        """The same of a statement that makes its transaction read-only, which it stays for this call alone."""
+        self.check_open()
+        row = await self.channel.look(text, (*self._prefix, *arguments), timeout=self.timeout)
+        return {} if row is None else row
+
+    def note(self, unit_id: UUID) -> str:
+        """The statement that notes a unit of work where its transaction has written anything, to be sent together with a COMMIT.
+
+        Scripts take no parameters. So what is not a UUID is in it as hexadecimal digits.
+        """
+        organization, context = self._prefix
+        entered = f"{self.store.schemas.own('enter')}('{organization}', convert_from(decode('{context.encode().hex()}', 'hex'), 'UTF8'))"
+        return (
+            f"select {self.store.schemas.own('open_unit')}('{unit_id}', null, null, null) from {entered} "
+            f"where pg_current_xact_id_if_assigned() is not null; "
+        )
 
     async def write(self, text: str, arguments: Sequence[Any], unit_id: UUID) -> Row:
         """The one row of a statement that writes, and notes a unit of work with its answer.
@@ -127,7 +164,11 @@ class Messenger:
             return _settled(row or {})
 
     def check_open(self) -> None:
-        """Makes sure that the session is not closed."""
+        """Whether its session is open still.
+
+        Raises:
+            IsolationError: it is closed.
+        """
         if not self.open or (self._parent is not None and not self._parent.open):
             raise IsolationError(
                 "the session is closed", hint="keep calls inside of 'async with database.session(context)'"
