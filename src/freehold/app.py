@@ -125,7 +125,8 @@ class Database:
     @property
     def increments(self) -> IncrementFigures:
         """What became of increments since the database was opened: how many wait, and how many were lost."""
-        return self._store.increments.figures
+        increments = self._store.increments
+        return IncrementFigures() if increments is None else increments.figures
 
     @property
     def store(self) -> Store:
@@ -178,7 +179,8 @@ class Database:
             try:
                 yield cls(application, store)
             finally:
-                await increments.close()
+                if store.increments is not None:
+                    await store.increments.close()
 
     @classmethod
     @asynccontextmanager

@@ -303,6 +303,38 @@ async def _statement(session: Session, database: Database) -> AsyncIterator[Call
         yield run
 
 
+class TestInATransaction:
+    async def test_it_is_committed_with_it(self, library: Database, shelf: Session) -> None:
+        id = await made(shelf)
+        async with shelf.transaction() as transaction:
+            for ack in ("durable", "memory"):
+                await transaction.increment(Resource, id, views=2, ack=ack)  # type: ignore[arg-type]
+            assert (await transaction.get(Resource, id)).views == 4
+            assert (await shelf.get(Resource, id)).views == 0
+        assert (await shelf.get(Resource, id)).views == 4
+        assert library.increments.messages == 0
+
+    async def test_it_is_undone_with_it(self, shelf: Session) -> None:
+        id = await made(shelf, stock=1)
+
+        async def refused() -> None:
+            async with shelf.transaction() as transaction:
+                await transaction.increment(Resource, id, views=1)
+                await transaction.increment(Resource, id, stock=-2)
+
+        async def absent() -> None:
+            async with shelf.transaction() as transaction:
+                await transaction.increment(Resource, id, views=1)
+                await transaction.increment(Resource, new_id(), views=1)
+
+        with pytest.raises(errors.ValidationError):
+            await refused()
+        with pytest.raises(errors.NotFoundError):
+            await absent()
+        record = await shelf.get(Resource, id)
+        assert (record.views, record.stock) == (0, 1)
+
+
 class TestMemory:
     async def test_it_returns_at_once_and_is_made_behind(
         self, library: Database, shelf: Session, keeper: Connection
@@ -375,6 +407,7 @@ class TestMemory:
             durable = asyncio.ensure_future(shelf.increment(Resource, id, views=1))
             await shelf.increment(Resource, id, views=1, ack="memory")
             await waiting(library, 3)
+            assert library.store.increments is not None
             await library.store.increments.close(within=0.01)
             with pytest.raises(errors.UnavailableError, match="closed before the increment was made for sure"):
                 await durable
@@ -433,7 +466,9 @@ class TestRoom:
             for _ in range(4):
                 await shelf.increment(Resource, mine, views=1, ack="memory")
             await rival.increment(Resource, theirs, views=1)
+        await waiting(library, 0)
         assert (await rival.get(Resource, theirs)).views == 1
+        assert (await shelf.get(Resource, mine)).views == 4
 
 
 class TestCancellation:

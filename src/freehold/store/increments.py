@@ -40,7 +40,7 @@ async def increment(messenger: Messenger, cls: type[Entity], id: Any, ack: Any, 
             ("ack",), f"must be 'durable' or 'memory', not {ack!r}"[:120], "ack", subject="increment"
         )
     messenger.check_open()
-    if messenger.channel is not store.pool:
+    if store.increments is None or messenger.channel is not store.pool:
         return await _increment_at_once(messenger, entity, one)
     send = partial(_send, store, entity, messenger.timeout)
     key = (context.organization_id, entity.name, messenger.timeout)
@@ -48,7 +48,7 @@ async def increment(messenger: Messenger, cls: type[Entity], id: Any, ack: Any, 
 
 
 async def _increment_at_once(messenger: Messenger, entity: EntityDescription, one: Increment) -> None:
-    """Makes an increment by itself, in the transaction that the messenger's calls run in."""
+    """Makes an increment by itself: in the transaction that the messenger's calls run in, where there is one."""
     row = await messenger.call(increment_call(entity, messenger.store.schemas), _arguments(messenger.store, [one]))
     for error in _errors(entity, [one], row["answer"]):
         if error is not None:

@@ -25,7 +25,7 @@ class Store:
         shapes: parses what a read brings, and keeps the classes for it.
         signer: signs pages' cursors.
         seal: seals contexts.
-        increments: brings increments of many callers together.
+        increments: brings increments of many callers together; None where each is made by itself.
     """
 
     pool: Pool
@@ -34,7 +34,7 @@ class Store:
     shapes: Shapes
     signer: CursorSigner
     seal: Seal
-    increments: Coalescer = field(default_factory=Coalescer)
+    increments: Coalescer | None = None
     _readers: dict[Shape, RowReader] = field(default_factory=dict, init=False, repr=False)
 
     def reader(self, shape: Shape) -> RowReader:
