@@ -47,7 +47,9 @@ async def logged(session: Session, id: UUID) -> int:
     """What the log's changes add up to."""
     changes, last = 0, None
     while page := await session.history((Resource, id), limit=1_000, before=last):
-        changes += sum(change.diff["views"][1] - change.diff["views"][0] for change in page if change.action == "update")
+        changes += sum(
+            change.diff["views"][1] - change.diff["views"][0] for change in page if change.action == "update"
+        )
         last = page[-1].position
     return changes
 
@@ -115,9 +117,7 @@ async def test_hundreds_of_cuts_neither_lose_nor_double(way: Wire, far: Database
     assert await views(session, record.id) == acknowledged == await logged(session, record.id)
 
 
-async def test_a_server_that_ends_connections(
-    library: Database, shelf: Session, keeper: Connection
-) -> None:
+async def test_a_server_that_ends_connections(library: Database, shelf: Session, keeper: Connection) -> None:
     """The administrator ends whatever connection is at work, again and again."""
     record = await shelf.create(Resource, name="one")
     acknowledged = refused = ended = 0

@@ -203,8 +203,10 @@ async def _generated(world: World, entity: EntityDescription, action: str) -> An
     found = []
     for record in world.theirs(entity):
         sealed = world.seal.apply(world.own.context)
-        more: list[Any] = {"get": [record.id], "delete": [record.id, record.version]}.get(action, [])
-        if action == "increment":
+        more: list[Any] = [record.id]
+        if action == "delete":
+            more = [record.id, record.version]
+        elif action == "increment":
             row = {"id": str(record.id), entity.incrementable[0].name: 1}
             more = [new_id(), [record.id], json.dumps([{"context": sealed, "rows": [row]}])]
         parameters = ", ".join(f"${number}" for number in range(1, len(more) + 3))
