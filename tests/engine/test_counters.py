@@ -96,6 +96,23 @@ async def test_nobody_can_set_one(shelf: Session, plain: Connection) -> None:
     assert await counts(shelf, one) == [{}]
 
 
+async def test_units_of_work_count(shelf: Session) -> None:
+    async with shelf.unit_of_work() as unit:
+        one = unit.add(Resource, name="one")
+        assert one.marks == 0
+        mark = unit.add(Bookmark, resource_id=one.id)
+    now = await shelf.get(Resource, one.id)
+    assert (now.marks, now.version) == (1, 1)
+    async with shelf.unit_of_work() as unit:
+        unit.save(now.model_copy(update={"name": "two"}))
+        unit.delete(mark)
+    now = await shelf.get(Resource, one.id)
+    assert (now.name, now.marks, now.version) == ("two", 0, 2)
+    with pytest.raises(errors.ValidationError) as caught:
+        shelf.unit_of_work().save(now.model_copy(update={"marks": 9}))
+    assert caught.value.issues[0].path == ("marks",)
+
+
 async def test_reverting_leaves_it_as_it_is(shelf: Session) -> None:
     one = await shelf.create(Resource, name="one")
     changed = await shelf.update(one, name="two")
