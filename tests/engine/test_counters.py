@@ -1,9 +1,8 @@
 """Declared counters: kept with the rows that they count, whoever changes these, and never across organizations."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -13,6 +12,7 @@ from freehold.model.context import new_id
 from tests import probe
 from tests.conftest import Server, new_context
 from tests.counted import Bookmark, Note, Resource, application
+from tests.probe import scratch
 
 Connection = asyncpg.Connection
 COUNTERS = ("marks", "stars", "seen_also", "notes", "copies")
@@ -217,27 +217,39 @@ async def test_two_transactions_count_on_one_record(
 async def test_statements_that_meet_on_many_records_do_not_deadlock(
     shelf: Session, server: Server, library_name: str, keeper: Connection
 ) -> None:
-    """One adds in the order of the ids, one against it; both find the first record held, and go one after the other."""
-    records = [await shelf.create(Resource, name=str(number)) for number in range(20)]
-    ids = sorted(record.id for record in records)
+    """Two plans come to the records in opposite orders; both find the first record held, and go one after the other."""
     context = shelf._messenger.context
-    text = (
-        "insert into app.bookmarks (resource_id) select i from unnest($1::uuid[]) with ordinality u (i, n) order by n"
-    )
+    ids = sorted(new_id() for _ in range(20))
+    add = "insert into app.bookmarks (resource_id) select unnest($1::uuid[])"
     address = server.address(library_name, application)
-
-    async def add(connection: Connection, ordered: Sequence[UUID]) -> None:
-        await probe.run(connection, context, text, ordered)
-
     async with probe.plain(address) as first, probe.plain(address) as second:
-        transaction = keeper.transaction()
-        await transaction.start()
-        await keeper.execute("select from app.resources where id = $1 for no key update", ids[10])
-        tasks = [asyncio.create_task(add(first, ids)), asyncio.create_task(add(second, ids[::-1]))]
-        await probe.blocked(keeper, 2)
-        await transaction.rollback()
+        for id in reversed(ids):  # the order in which the table is read
+            await probe.run(first, context, "insert into app.resources (id, name) values ($1, 'one')", id)
+        await second.execute("set enable_nestloop = off; set enable_mergejoin = off")
+        async with keeper.transaction():
+            await keeper.execute("select from app.resources where id = $1 for no key update", ids[10])
+            tasks = [asyncio.create_task(probe.run(each, context, add, ids)) for each in (first, second)]
+            await probe.blocked(keeper, 2)
         await asyncio.gather(*tasks)
-    assert await counts(shelf, *records) == [{"marks": 2}] * 20
+    assert {record.marks for record in await shelf.list(Resource)} == {2}
+
+
+async def test_the_organization_is_asked_for_without_the_policy_too(server: Server) -> None:
+    """The same id in two organizations, where the policies do not hold for the owner: only one of them is counted on."""
+    twin = new_id()
+    async with scratch(server, application) as name:
+        async with probe.plain(server.admin_address(name)) as admin:
+            await admin.execute("alter table app.resources no force row level security")
+        address = server.address(name, application)
+        async with Database.open(address, application, size=1) as database, probe.plain(address) as connection:
+            contexts = [await new_context(database) for _ in range(2)]
+            for context in contexts:
+                await probe.run(connection, context, "insert into app.resources (id, name) values ($1, 'twin')", twin)
+            add = "insert into app.bookmarks (resource_id) values ($1)"
+            await probe.run(connection, contexts[0], add, twin)
+            read = "select marks from app.resources where id = $1"
+            counted = [await probe.run(connection, context, read, twin) for context in contexts]
+    assert [rows[0]["marks"] for rows in counted] == [1, 0]
 
 
 async def test_another_organization_counts_nothing_here(library: Database, plain: Connection) -> None:

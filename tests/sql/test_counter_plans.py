@@ -70,6 +70,11 @@ async def test_increments_and_counters_use_indexes(server: Server, plans_name: s
             await run(statement, IDS)
         await run("insert into app.notes (resource_id, text) values ($1, 'one')", IDS[0])
     texts = " ".join(plan["Query Text"] for plan in planner.told)
-    for part in ('update "app"."resources" as t set "views"', '"marks" = t."marks"', '"notes" = t."notes"', "for no key update"):
+    for part in (
+        'update "app"."resources" as t set "views"',
+        '"marks" = t."marks"',
+        '"notes" = t."notes"',
+        "for no key update",
+    ):
         assert part in texts
     assert [flaw for plan in planner.told for flaw in flaws(plan, planner.tables)] == []

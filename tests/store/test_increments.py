@@ -279,6 +279,7 @@ class TestTogether:
                 together = asyncio.gather(*calls)
                 await blocked(keeper, 2)
             await together
+            assert (library.increments.messages, other.increments.messages) == (1, 1)  # none was sent again
         assert [(await shelf.get(Resource, id)).views for id in ids] == [2] * 20
 
     async def test_more_records_than_a_message_takes(self, library: Database, shelf: Session) -> None:
