@@ -60,7 +60,9 @@ async def test_increments_and_counters_use_indexes(server: Server, plans_name: s
     groups: list[dict[str, Any]] = [{"context": told, "rows": [{"id": str(id), "views": 1} for id in IDS]}]
     call = increment_call(Resource.__entity__, application.schemas)
     async with planner.undone() as run:
-        await run(call, organization, told, new_id(), IDS, json.dumps(groups))
+        for wait in (False, True):
+            await run(call, organization, told, new_id(), IDS, json.dumps(groups), wait)
+        await run(call, organization, told, new_id(), [*IDS, new_id()], json.dumps(groups), False)
         for statement in (
             "insert into app.bookmarks (resource_id) select unnest($1::uuid[])",
             "update app.bookmarks set kind = 'plain' where resource_id = any ($1)",

@@ -208,7 +208,7 @@ async def _generated(world: World, entity: EntityDescription, action: str) -> An
             more = [record.id, record.version]
         elif action == "increment":
             row = {"id": str(record.id), entity.incrementable[0].name: 1}
-            more = [new_id(), [record.id], json.dumps([{"context": sealed, "rows": [row]}])]
+            more = [new_id(), [record.id], json.dumps([{"context": sealed, "rows": [row]}]), True]
         parameters = ", ".join(f"${number}" for number in range(1, len(more) + 3))
         async with world.connection() as connection:
             text = f"select * from {function}({parameters})"

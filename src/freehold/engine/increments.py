@@ -11,14 +11,14 @@ from freehold.sql.identifiers import Schemas, quoted
 
 __all__ = ["INCREMENT", "increment_call", "increment_function"]
 
-INCREMENT = "uuid, text, uuid, uuid[], jsonb"
-"""The types that the function takes: organization, context, unit of work, the records' ids, and the groups:
-`[{"context": ..., "rows": [{"id": ..., "views": 3}]}]`."""
+INCREMENT = "uuid, text, uuid, uuid[], jsonb, boolean"
+"""The types that the function takes: organization, context, unit of work, the records' ids, the groups
+(`[{"context": ..., "rows": [{"id": ..., "views": 3}]}]`), and whether to wait for locks."""
 
 
 def increment_call(entity: EntityDescription, schemas: Schemas) -> str:
-    """The statement that calls the function: `answer` tells `{"absent": [ids], "deleted": [ids]}`."""
-    return f"select answer, xid, at from {_name(entity, schemas)}($1, $2, $3, $4, $5)"
+    """The statement that calls the function. Its `answer` tells `absent`, `deleted` and `locked`, each with ids, where there are some."""
+    return f"select answer, xid, at from {_name(entity, schemas)}($1, $2, $3, $4, $5, $6)"
 
 
 def increment_function(entity: EntityDescription, schemas: Schemas) -> str:
@@ -27,26 +27,38 @@ def increment_function(entity: EntityDescription, schemas: Schemas) -> str:
     gone, alive = ("t.deleted_at is not null", " and t.deleted_at is null") if entity.soft_delete else ("false", "")
     sets = ", ".join(_added(field) for field in entity.incrementable)
     columns = ", ".join(f"{quoted(field.name)} {field.kind.sql}" for field in entity.incrementable)
+    chosen = f"from {table} as t where t.organization_id = $1 and t.id = any ($4)"
+    locked = f"select t.id, {gone} as gone {chosen} order by t.id for no key update"
     return f"""
 create function {_name(entity, schemas)}({INCREMENT}, out answer json, out xid xid8, out at timestamptz)
 language plpgsql volatile parallel unsafe as $freehold$
 declare
     _here uuid[];
     _deleted uuid[];
+    _locked uuid[];
+    _absent uuid[];
     _group jsonb;
     _entered uuid := {schemas.own("enter")}($1, $2);
 begin
-    select array_agg(o.id), array_agg(o.id) filter (where o.gone) into _here, _deleted from (
-        select t.id, {gone} as gone from {table} as t where t.organization_id = $1 and t.id = any ($4) order by t.id for no key update
-    ) as o;
+    if $6 then
+        select array_agg(o.id), array_agg(o.id) filter (where o.gone) into _here, _deleted from ({locked}) as o;
+    else
+        select array_agg(o.id), array_agg(o.id) filter (where o.gone) into _here, _deleted from ({locked} skip locked) as o;
+    end if;
+    _here := coalesce(_here, '{{}}');
+    if cardinality(_here) < cardinality($4) then
+        if not $6 then
+            select array_agg(t.id) into _locked {chosen} and t.id <> all (_here);
+        end if;
+        _absent := array(select i from unnest($4) as i where i <> all (_here) and i <> all (coalesce(_locked, '{{}}')));
+    end if;
     for _group in select value from jsonb_array_elements($5) loop
         _entered := {schemas.own("enter")}($1, _group->>'context');
         update {table} as t set {sets}
         from jsonb_to_recordset(_group->'rows') as d (id uuid, {columns})
-        where t.organization_id = $1 and t.id = d.id{alive};
+        where t.organization_id = $1 and t.id = d.id and t.id = any (_here){alive};
     end loop;
-    answer := json_build_object('absent', array(select i from unnest($4) as i where i <> all (coalesce(_here, '{{}}'))),
-        'deleted', coalesce(_deleted, '{{}}'));
+    answer := json_strip_nulls(json_build_object('absent', _absent, 'deleted', _deleted, 'locked', _locked));
     select u.xid, u.at into xid, at from {schemas.own("open_unit")}($3, null, null, answer) as u;
 end $freehold$"""
 

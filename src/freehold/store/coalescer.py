@@ -4,6 +4,9 @@ Increments of one organization and entity travel in one lane. A lane sends one m
 at once, and those that come while it is under way go together with the next. So nobody waits when nothing is under way,
 and however many callers there are, each waits for two messages at most.
 
+Such a message waits for no lock. It leaves out the records that somebody else holds, and their increments go over to the lane's
+other track, whose messages wait. So a record that is held for long holds up none but those that were found held.
+
 A message that the database refuses (a rule of one record is broken) wrote nothing. It is halved until only those are refused
 that break a rule by themselves. A message that could not be sent fails for all who wait for it.
 
@@ -22,12 +25,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from freehold.errors import FreeholdError, SerializationError, UnavailableError
+from freehold.errors import TimeoutError as FreeholdTimeoutError
 from freehold.model.context import Context
 
-__all__ = ["Coalescer", "Increment", "IncrementFigures", "Send"]
+__all__ = ["Coalescer", "Increment", "IncrementFigures", "Outcome", "Send"]
 
 RECORDS = 500
 """Different records in one message, at most."""
@@ -52,6 +57,7 @@ class Increment:
         done: what the caller waits for; None where it does not.
         since: when it was tried first, where it has to be tried again.
         settled: whether it is known what became of it.
+        held: whether it has gone over to the messages that wait for locks.
     """
 
     context: Context
@@ -60,10 +66,14 @@ class Increment:
     done: "asyncio.Future[None] | None" = None
     since: float | None = None
     settled: bool = False
+    held: bool = False
 
 
-Send = Callable[[Sequence[Increment]], Awaitable[Sequence[FreeholdError | None]]]
-"""Makes some increments, in one transaction; answers for each with what was wrong with it alone, or None.
+Outcome: TypeAlias = FreeholdError | Literal["locked"] | None
+"""What was wrong with one increment alone; or that its record was locked; or None where it was made."""
+
+Send: TypeAlias = Callable[[Sequence[Increment], bool], Awaitable[Sequence[Outcome]]]
+"""Makes increments in one transaction, waiting for locks or not, and tells what became of each.
 
 Raises whatever kept all of them from being made.
 """
@@ -89,14 +99,28 @@ class IncrementFigures:
 
 
 @dataclass(eq=False)
+class _Track:
+    """Increments that go one message after the other.
+
+    Args:
+        waits: whether its messages wait for locks.
+    """
+
+    waits: bool
+    queue: deque[Increment] = field(default_factory=deque)
+    task: "asyncio.Task[None] | None" = None
+
+
+@dataclass(eq=False)
 class _Lane:
     """The increments of one organization and entity."""
 
+    key: Hashable
     name: str
     send: Send
     room: asyncio.Semaphore
-    queue: deque[Increment] = field(default_factory=deque)
-    task: "asyncio.Task[None] | None" = None
+    free: _Track = field(default_factory=lambda: _Track(waits=False))
+    held: _Track = field(default_factory=lambda: _Track(waits=True))
     users: int = 0
 
 
@@ -137,21 +161,17 @@ class Coalescer:
         """
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(name, send, asyncio.Semaphore(self._share))
+            lane = self._lanes[key] = _Lane(key, name, send, asyncio.Semaphore(self._share))
         lane.users += 1
         try:
             await self._admit(lane)
         except BaseException:
-            self._leave(key, lane)
+            self._leave(lane)
             raise
         self._waiting += 1
-        loop = asyncio.get_running_loop()
         if durable:
-            increment.done = loop.create_future()
-        lane.queue.append(increment)
-        if lane.task is None:
-            # In a context of its own: it is no part of what its first caller does.
-            lane.task = loop.create_task(self._run(key, lane), context=contextvars.Context())
+            increment.done = asyncio.get_running_loop().create_future()
+        self._queue(lane, lane.free, increment)
         if increment.done is not None:
             await increment.done
 
@@ -162,14 +182,15 @@ class Coalescer:
             within: seconds; what is not made then is given up, and told of.
         """
         self._closed = True
-        lanes = list(self._lanes.values())
-        tasks = [lane.task for lane in lanes if lane.task is not None]
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=within)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        until = time.monotonic() + within
+        while tasks := [track.task for lane in self._lanes.values() for track in (lane.free, lane.held) if track.task]:
+            left = until - time.monotonic()
+            if left > 0:
+                await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _admit(self, lane: _Lane) -> None:
         """Waits for room, in the lane and in all."""
@@ -203,93 +224,105 @@ class Coalescer:
         if self._closed:
             raise UnavailableError("the database was closed", hint="open it again")
 
-    def _leave(self, key: Hashable, lane: _Lane) -> None:
+    def _queue(self, lane: _Lane, track: _Track, increment: Increment) -> None:
+        track.queue.append(increment)
+        if track.task is None:
+            # In a context of its own: it is no part of what its first caller does.
+            loop, run = asyncio.get_running_loop(), self._run(lane, track)
+            track.task = loop.create_task(run, context=contextvars.Context())
+
+    def _leave(self, lane: _Lane) -> None:
         lane.users -= 1
         if not lane.users:
-            del self._lanes[key]
+            del self._lanes[lane.key]
 
-    async def _run(self, key: Hashable, lane: _Lane) -> None:
+    async def _run(self, lane: _Lane, track: _Track) -> None:
         """Sends until nothing waits."""
         pause = 0.05
         batch: list[Increment] = []
         try:
-            while lane.queue:
-                batch = self._take(key, lane)
-                again = await self._flush(key, lane, batch) if batch else []
+            while track.queue:
+                batch = self._take(lane, track)
+                again = await self._flush(lane, track, batch) if batch else []
                 batch = []
                 if again:
-                    lane.queue.extendleft(reversed(again))
+                    track.queue.extendleft(reversed(again))
                     await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # jitter, no secret
                 pause = min(pause * 2, 1.0) if again else 0.05
         except asyncio.CancelledError:
             # The database is closed, and time is up.
             error = UnavailableError("the database was closed before the increment was made for sure")
-            self._settle_all(key, lane, [each for each in (*batch, *lane.queue) if not each.settled], error)
-            lane.queue.clear()
+            left = [each for each in (*batch, *track.queue) if not each.settled and each.held == track.waits]
+            self._settle_all(lane, left, error)
+            track.queue.clear()
             raise
         finally:
-            lane.task = None
+            track.task = None
 
-    def _take(self, key: Hashable, lane: _Lane) -> list[Increment]:
+    def _take(self, lane: _Lane, track: _Track) -> list[Increment]:
         """The increments of the next message, without those whose callers have gone."""
         batch: list[Increment] = []
         records: set[UUID] = set()
-        while lane.queue and len(batch) < INCREMENTS and len(records) < RECORDS:
-            increment = lane.queue.popleft()
+        while track.queue and len(batch) < INCREMENTS and len(records) < RECORDS:
+            increment = track.queue.popleft()
             if increment.done is not None and increment.done.done():
-                self._release(key, lane)
+                self._release(lane)
                 continue
             records.add(increment.id)
             batch.append(increment)
         batch.sort(key=lambda increment: increment.id.int)  # so that halves have few records in common
         return batch
 
-    async def _flush(self, key: Hashable, lane: _Lane, batch: Sequence[Increment]) -> list[Increment]:
+    async def _flush(self, lane: _Lane, track: _Track, batch: Sequence[Increment]) -> list[Increment]:
         """Makes some increments, and tells their callers; those that are to be tried again."""
         try:
-            errors = await self._send(lane, batch)
+            outcomes = await self._send(lane, track, batch)
         except FreeholdError as error:
             if len(batch) > 1 and _refused(error):
                 middle = len(batch) // 2
-                again = await self._flush(key, lane, batch[:middle])
-                return again + await self._flush(key, lane, batch[middle:])
+                again = await self._flush(lane, track, batch[:middle])
+                return again + await self._flush(lane, track, batch[middle:])
             again = _repeatable(batch, error)
-            self._settle_all(key, lane, [each for each in batch if each not in again], error)
+            self._settle_all(lane, [each for each in batch if each not in again], error)
             return again
         except Exception as error:  # noqa: BLE001  # a defect, told below: nobody may wait for ever because of it
             _log.exception("increments of %s failed", lane.name)
-            self._settle_all(key, lane, batch, UnavailableError(f"the increment failed: {error}"))
+            self._settle_all(lane, batch, UnavailableError(f"the increment failed: {error}"))
             return []
-        failed: dict[str, list[tuple[Increment, FreeholdError]]] = {}
-        for increment, wrong in zip(batch, errors, strict=True):
-            if wrong is None:
-                self._settle(key, lane, increment, None)
+        failed: dict[str, list[Increment]] = {}
+        errors: dict[str, FreeholdError] = {}
+        for increment, outcome in zip(batch, outcomes, strict=True):
+            if outcome == "locked":
+                increment.held = True
+                self._queue(lane, lane.held, increment)
+            elif outcome is None:
+                self._settle(lane, increment, None)
             else:
-                failed.setdefault(wrong.code, []).append((increment, wrong))
-        for found in failed.values():
-            for increment, wrong in found:
-                self._settle(key, lane, increment, wrong)
-            self._report(lane, [increment for increment, _ in found], found[0][1])
+                self._settle(lane, increment, outcome)
+                failed.setdefault(outcome.code, []).append(increment)
+                errors.setdefault(outcome.code, outcome)
+        for code, found in failed.items():
+            self._report(lane, found, errors[code])
         return []
 
-    async def _send(self, lane: _Lane, batch: Sequence[Increment]) -> Sequence[FreeholdError | None]:
+    async def _send(self, lane: _Lane, track: _Track, batch: Sequence[Increment]) -> Sequence[Outcome]:
         """One message, again where it lost against another transaction."""
         for attempt in range(ATTEMPTS):
             self._messages += 1
             try:
-                return await lane.send(batch)
+                return await lane.send(batch, track.waits)
             except SerializationError:
                 if attempt == ATTEMPTS - 1:
                     raise
             await asyncio.sleep(random.random() * 0.01 * 2**attempt)  # noqa: S311  # jitter, no secret
         raise AssertionError("unreachable")
 
-    def _settle_all(self, key: Hashable, lane: _Lane, increments: Sequence[Increment], error: FreeholdError) -> None:
+    def _settle_all(self, lane: _Lane, increments: Sequence[Increment], error: FreeholdError) -> None:
         for increment in increments:
-            self._settle(key, lane, increment, error)
+            self._settle(lane, increment, error)
         self._report(lane, increments, error)
 
-    def _settle(self, key: Hashable, lane: _Lane, increment: Increment, error: FreeholdError | None) -> None:
+    def _settle(self, lane: _Lane, increment: Increment, error: FreeholdError | None) -> None:
         """Tells the caller, and counts."""
         increment.settled = True
         if error is None:
@@ -303,13 +336,13 @@ class Coalescer:
                 increment.done.set_result(None)
             else:
                 increment.done.set_exception(copy.copy(error))  # each caller's traceback is its own
-        self._release(key, lane)
+        self._release(lane)
 
-    def _release(self, key: Hashable, lane: _Lane) -> None:
+    def _release(self, lane: _Lane) -> None:
         self._waiting -= 1
         lane.room.release()
         self._room.release()
-        self._leave(key, lane)
+        self._leave(lane)
 
     @staticmethod
     def _report(lane: _Lane, increments: Sequence[Increment], error: FreeholdError) -> None:
@@ -332,8 +365,8 @@ def _refused(error: FreeholdError) -> bool:
 
 
 def _repeatable(batch: Sequence[Increment], error: FreeholdError) -> list[Increment]:
-    """The increments of a message that was not made for want of the database, and that are tried again."""
-    if not isinstance(error, UnavailableError):
+    """The increments of a message that was not made for want of the database, or of a lock, and that are tried again."""
+    if not isinstance(error, UnavailableError | FreeholdTimeoutError):
         return []
     now, again = time.monotonic(), []
     for increment in batch:

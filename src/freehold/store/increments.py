@@ -22,7 +22,7 @@ from freehold.model.entity import Entity
 from freehold.model.inputs import prepared
 from freehold.model.issues import validation_error
 from freehold.model.registry import suggestion
-from freehold.store.coalescer import Increment
+from freehold.store.coalescer import Increment, Outcome
 from freehold.store.messages import Messenger, checked_id
 from freehold.store.store import Store
 
@@ -49,10 +49,12 @@ async def increment(messenger: Messenger, cls: type[Entity], id: Any, ack: Any, 
 
 async def _increment_at_once(messenger: Messenger, entity: EntityDescription, one: Increment) -> None:
     """Makes an increment by itself: in the transaction that the messenger's calls run in, where there is one."""
-    row = await messenger.call(increment_call(entity, messenger.store.schemas), _arguments(messenger.store, [one]))
-    for error in _errors(entity, [one], row["answer"]):
-        if error is not None:
-            raise error
+    row = await messenger.call(
+        increment_call(entity, messenger.store.schemas), (*_arguments(messenger.store, [one]), True)
+    )
+    for outcome in _outcomes(entity, [one], row["answer"]):
+        if isinstance(outcome, FreeholdError):
+            raise outcome
 
 
 def _checked(
@@ -105,13 +107,13 @@ def _model(entity: EntityDescription) -> type[pydantic.BaseModel]:
 
 
 async def _send(
-    store: Store, entity: EntityDescription, timeout: float | None, increments: Sequence[Increment]
-) -> Sequence[FreeholdError | None]:
+    store: Store, entity: EntityDescription, timeout: float | None, increments: Sequence[Increment], wait: bool
+) -> Sequence[Outcome]:
     """Makes increments of one organization and entity, as one unit of work."""
     messenger = Messenger(store, increments[0].context, timeout)
     unit_id, *arguments = _arguments(store, increments)
-    row = await messenger.write(increment_call(entity, store.schemas), (unit_id, *arguments), unit_id)
-    return _errors(entity, increments, row["answer"])
+    row = await messenger.write(increment_call(entity, store.schemas), (unit_id, *arguments, wait), unit_id)
+    return _outcomes(entity, increments, row["answer"])
 
 
 def _arguments(store: Store, increments: Sequence[Increment]) -> tuple[UUID, list[UUID], str]:
@@ -149,17 +151,18 @@ def _summed(increments: Sequence[Increment]) -> dict[UUID, Amounts]:
     return summed
 
 
-def _errors(entity: EntityDescription, increments: Sequence[Increment], answer: Any) -> Sequence[FreeholdError | None]:
-    """For each increment whether its record was not there."""
+def _outcomes(entity: EntityDescription, increments: Sequence[Increment], answer: Any) -> Sequence[Outcome]:
+    """What became of each increment: it was made unless its record was not there, or was locked."""
     told = cast("Mapping[str, list[str]]", from_json(answer))
-    if not (told["absent"] or told["deleted"]):
+    if not told:
         return [None] * len(increments)
-    absent, deleted = set(map(UUID, told["absent"])), set(map(UUID, told["deleted"]))
-    return [
-        NotFoundError(entity.name, each.id)
-        if each.id in absent
-        else NotFoundError(entity.name, each.id, hint="it is deleted; restore it first")
-        if each.id in deleted
-        else None
-        for each in increments
-    ]
+    absent, deleted, locked = (set(map(UUID, told.get(name, ()))) for name in ("absent", "deleted", "locked"))
+
+    def outcome(id: UUID) -> Outcome:
+        if id in locked:
+            return "locked"
+        if id in absent:
+            return NotFoundError(entity.name, id)
+        return NotFoundError(entity.name, id, hint="it is deleted; restore it first") if id in deleted else None
+
+    return [outcome(each.id) for each in increments]
