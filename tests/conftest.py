@@ -25,6 +25,7 @@ from tests import counted, probe
 from tests.world import application
 
 OLDEST = [
+    "engine/test_counters.py",
     "engine/test_install.py",
     "engine/test_privileges.py",
     "engine/test_refusals.py",
@@ -38,6 +39,7 @@ OLDEST = [
     "store/test_concurrency.py",
     "store/test_gets.py",
     "store/test_history.py",
+    "store/test_increments.py",
     "store/test_isolation.py",
     "store/test_isolation_proof.py",
     "store/test_past.py",
