@@ -677,6 +677,25 @@ async def test_the_answer_to_a_commit_that_was_not_made_is_lost(acme: Session, m
         losing_the_answer(transaction, monkeypatch, arrives=False)
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_nobody_can_be_asked_about_a_commit(
+    acme: Session, monkeypatch: pytest.MonkeyPatch, arrives: bool
+) -> None:
+    async def gone(*_: Any, **__: Any) -> None:
+        raise errors.UnavailableError("the database cannot be reached")
+
+    monkeypatch.setattr("freehold.store.messages.SETTLING", 0.05)
+    with pytest.raises(errors.OutcomeUnknownError) as caught:
+        async with acme.transaction() as transaction:
+            await transaction.create(Customer, name="a")
+            losing_the_answer(transaction, monkeypatch, arrives=arrives)
+            monkeypatch.setattr(acme.store.pool, "fetch_row", gone)
+    monkeypatch.undo()
+    settled = await acme.settle(caught.value.unit_id)  # type: ignore[arg-type]
+    assert (settled is not None) is arrives
+    assert await names(acme) == (["a"] if arrives else [])
+
+
 async def test_a_connection_that_is_ended_in_its_commit(
     acme: Session, admin: Connection, server: Server, database_name: str
 ) -> None:
