@@ -17,6 +17,7 @@ from freehold.postgres.connections import Address
 from freehold.store.each import Each, Failure
 from freehold.store.history import Change
 from freehold.store.queries import Group
+from freehold.store.repository import Repository
 from freehold.store.search import Hit, SearchPage
 from freehold.store.session import Session, Transaction
 from freehold.store.unit import Commit, UnitOfWork
@@ -41,6 +42,7 @@ __all__ = [
     "Order",
     "Organization",
     "Page",
+    "Repository",
     "SearchPage",
     "Segment",
     "Session",

@@ -10,7 +10,7 @@ driver's timer, which cancels it on the server, and by the role's own statement_
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from io import BytesIO
 from types import TracebackType
@@ -219,6 +219,9 @@ class Pool:
     async def savepoint(self) -> AsyncIterator[None]:
         """Does nothing: here each message is a transaction by itself."""
         yield
+
+    def on_undo(self, take_back: Callable[[], None]) -> None:
+        """Does nothing: what a message has done is committed with it."""
 
     @property
     def group(self) -> object:

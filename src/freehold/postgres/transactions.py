@@ -183,6 +183,10 @@ class HeldTransaction:
         finally:
             self._turns.stand(parent)
 
+    def on_undo(self, take_back: Callable[[], None]) -> None:
+        """Has something taken back where the savepoint in which the running task is, or the transaction, is undone."""
+        self._turns.level().undo.append(take_back)
+
     async def commit(self, note: str = "") -> FreeholdError | None:
         """Ends the transaction and keeps what happened in it.
 
@@ -210,7 +214,10 @@ class HeldTransaction:
         """Ends the transaction and undoes what happened in it. Does nothing where it has ended; raises nothing."""
         if self._over is None:
             self._over = TransactionError("the transaction was rolled back", hint="begin another one")
-        await _uninterrupted(self._rolled_back())
+        try:
+            await _uninterrupted(self._rolled_back())
+        finally:
+            self._turns.take_back(self._turns.levels[0])
 
     async def _keep(self, ends: str) -> None:
         async with self._turns.turn(self._left()) as level:
@@ -221,6 +228,7 @@ class HeldTransaction:
             else:  # sent together with what comes next: it changes nothing that could be seen
                 self._owed = level.depth
             self._turns.close(level)
+            self._turns.top.undo += level.undo
 
     async def _undo(self, level: Level) -> None:
         """Rolls back to where a level began, whatever is open above it."""
@@ -233,6 +241,7 @@ class HeldTransaction:
         except FreeholdError as error:
             self._lose(error)
         finally:
+            self._turns.take_back(level)
             self._turns.close(level)
 
     def _release_owed(self) -> str:
@@ -306,8 +315,8 @@ class HeldTransaction:
             async with self._turns.last(PATIENCE):
                 if not self._released and not self._driver.is_closed():
                     await self._driver.execute("rollback", timeout=PATIENCE)
-        except (*DRIVER_ERRORS, FreeholdError):
-            self._driver.terminate()
+        except (*DRIVER_ERRORS, FreeholdError, asyncpg.InternalClientError):
+            self._driver.terminate()  # the last of these: the connection was lost in the middle of a call
         finally:
             self._give_back()
 

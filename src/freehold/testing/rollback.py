@@ -82,6 +82,9 @@ class _Calls:
     async def savepoint(self) -> AsyncIterator[None]:
         yield  # each call has one
 
+    def on_undo(self, take_back: Any) -> None:
+        pass  # each call is kept where it succeeds
+
     async def begin(self, terms: Terms, *, timeout: float | None = None) -> "_Nested":  # noqa: ARG002  # as a pool's
         nested = _Nested(self._held, terms)
         await nested.begin(self._forget)
