@@ -44,7 +44,10 @@ OLDEST = [
     "store/test_history.py",
     "store/test_isolation.py",
     "store/test_isolation_proof.py",
+    "store/test_locking.py",
     "store/test_past.py",
+    "store/test_running.py",
+    "store/test_transactions.py",
     "store/test_writes.py",
 ]
 """The tests that `make test` runs on the oldest PostgreSQL too: what the engine makes there, and what holds on it."""

@@ -18,6 +18,7 @@ from freehold.store.each import Each, Failure
 from freehold.store.history import Change
 from freehold.store.outcomes import BulkProgress, BulkResult, Outcome, Touched
 from freehold.store.queries import Group
+from freehold.store.repository import Repository
 from freehold.store.search import Hit, SearchPage
 from freehold.store.session import Session, Transaction
 from freehold.store.unit import Commit, UnitOfWork
@@ -45,6 +46,7 @@ __all__ = [
     "Organization",
     "Outcome",
     "Page",
+    "Repository",
     "SearchPage",
     "Segment",
     "Session",

@@ -24,6 +24,7 @@ from freehold.doctor.querying import querying
 from freehold.doctor.reading import reading
 from freehold.doctor.sides import Given, Side, fill, fillable, phantom, purge
 from freehold.doctor.traces import leaves, marks, masked, shown, traces
+from freehold.doctor.transacting import transacting
 from freehold.doctor.writing import writing
 from freehold.doctor.writing_many import writing_many
 from freehold.errors import FreeholdError
@@ -32,7 +33,7 @@ from freehold.postgres.connections import Connection, connect
 
 __all__ = ["LISTS", "Outcome", "Proof", "attempt_isolation"]
 
-LISTS: tuple[Callable[[World], Iterator[Attempt]], ...] = (reading, querying, connecting)
+LISTS: tuple[Callable[[World], Iterator[Attempt]], ...] = (reading, transacting, querying, connecting)
 """The lists of attempts that leave nothing behind. Those of the catalogue come after them, and those that write at the end: from
 then on the attacker's own log has values of the other organization, which it was made to write itself."""
 

@@ -31,7 +31,7 @@ __all__ = ["DRIVER_ERRORS", "reported", "translated"]
 DRIVER_ERRORS = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
+    asyncpg.InternalClientError,  # a call between the server's last words and the end of the connection
     OSError,
     asyncio.TimeoutError,
 )
