@@ -10,10 +10,11 @@ from freehold.errors import FreeholdError
 from freehold.identity.records import Membership, Organization, User
 from freehold.model.context import Context
 from freehold.model.entity import Entity
-from freehold.model.fields import Index, Unique, field, reference
+from freehold.model.fields import Index, Unique, counter, field, reference
 from freehold.model.pages import Include, Order, Page
 from freehold.model.words import Fragment, Segment
 from freehold.postgres.connections import Address
+from freehold.store.coalescer import IncrementFigures
 from freehold.store.each import Each, Failure
 from freehold.store.history import Change
 from freehold.store.outcomes import BulkProgress, BulkResult, Outcome, Touched
@@ -40,6 +41,7 @@ __all__ = [
     "Group",
     "Hit",
     "Include",
+    "IncrementFigures",
     "Index",
     "Membership",
     "Order",
@@ -55,6 +57,7 @@ __all__ = [
     "Unique",
     "UnitOfWork",
     "User",
+    "counter",
     "errors",
     "field",
     "reference",
