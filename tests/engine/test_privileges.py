@@ -31,6 +31,7 @@ FUNCTIONS = {
     "follow_deletion(uuid, regclass, uuid[], boolean)",
     "follow_restoration(uuid, regclass, uuid[], timestamp with time zone[])",
     "write(uuid, text, uuid, text, jsonb)",
+    "change_state(uuid, regclass, text, boolean, jsonb)",
     "diagnose(uuid, text, jsonb)",
     "create_organization(text, text, text)",
     "create_user(text, text, text)",
@@ -53,6 +54,7 @@ FUNCTIONS = {
         for action in ("create", "update", "delete")
     ),
     *(f"{table}_{action}_all(uuid, jsonb)" for table in ("customers", "contacts") for action in ("restore", "purge")),
+    *(f"{table}_increment(uuid, text, uuid, uuid[], jsonb, boolean)" for table in ("customers", "orders")),
     *(f"{table}_delete({CHANGE})" for table in ("customers", "contacts", "orders")),
     *(f"{table}_{action}({CHANGE})" for table in ("customers", "contacts") for action in ("restore", "purge")),
 }
@@ -198,6 +200,8 @@ async def test_the_policies_are_the_expected_ones(admin: Connection) -> None:
     assert engine == {
         ("freehold.log", "tenant"): ("SELECT", [ROLE]),
         ("freehold.log", "append"): ("INSERT", [OWNER]),
+        ("freehold.units", "tenant"): ("INSERT", [ROLE]),
+        ("freehold.units", "system"): ("ALL", [OWNER]),
         **{(f"freehold.{name}", "engine"): ("ALL", [OWNER]) for name in ("search", "search_words")},
         **{(f"freehold.{name}", "tenant"): ("SELECT", [ROLE]) for name in ("organizations", "users", "memberships")},
         **{(f"freehold.{name}", "system"): ("ALL", [OWNER]) for name in ("organizations", "users", "memberships")},

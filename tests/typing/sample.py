@@ -14,17 +14,22 @@ from freehold import (
     Change,
     Context,
     Database,
+    Each,
     Entity,
     Group,
     Include,
     Index,
     Order,
     Page,
+    Repository,
     Session,
+    Transaction,
     Unique,
     field,
     reference,
 )
+from freehold.store.past import PastSession
+from freehold.store.reads import Reads
 
 
 class Level(enum.Enum):
@@ -54,6 +59,19 @@ class Book(Entity, table="volumes", unique=[Unique("author_id", "title")]):
     author_id: UUID = reference(Author, on_delete="cascade")
     sequel_id: UUID | None = reference("self", on_delete="set_null", default=None, reverse="prequels")
     title: str = field(max_length=200)
+
+
+class Authors(Repository[Author]):
+    async def active(self) -> Page[Author]:
+        assert_type(self.session, Reads)
+        assert_type(await self.find({"name": "Ada"}, include={"volumes": "count"}), Author | None)
+        return await self.list(where={"status": "active"}, order_by="name")
+
+
+class Books(Repository[Book, Session]):
+    async def many(self) -> int:
+        assert_type(self.session, Session)
+        return len(await self.session.sql(None, "select id from volumes"))
 
 
 class Count(BaseModel):
@@ -111,6 +129,17 @@ async def read(session: Session, author: Author) -> None:
     assert_type(await session.history((Author, author.id)), tuple[Change, ...])
 
 
+async def asked(session: Session, past: PastSession, id: UUID) -> None:
+    authors = Authors(session)
+    assert_type(await authors.active(), Page[Author])
+    assert_type(await authors.get(id), Author)
+    assert_type(await authors.count(), int)
+    assert_type(await authors.exists(), bool)
+    await Authors(past).active()
+    assert_type(await Books(session).many(), int)
+    Books(past)  # type: ignore[arg-type]  # the past has no SQL
+
+
 async def write(session: Session) -> None:
     author = await session.create(Author, name="Ada")
     assert_type(author, Author)
@@ -132,3 +161,26 @@ async def opened(context: Context) -> None:
     async with Database.open("postgresql://app@localhost/app", application) as database:
         organization = await database.system("sign-up").create_organization(name="Acme", slug="acme")
         assert_type(organization.id, UUID)
+
+
+async def transactions(database: Database, context: Context, session: Session, author: Author) -> None:
+    async with session.transaction(isolation="serializable", read_only=False, deadline=5) as transaction:
+        assert_type(transaction, Transaction)
+        assert_type(await transaction.get(Author, author.id, for_update=True), Author)
+        assert_type(await transaction.get(Author, author.id, as_json=True), bytes)
+        assert_type(await transaction.get_many(Author, [author.id], for_update=True, nowait=True), list[Author])
+        assert_type(await transaction.find(Author, {"name": "x"}, for_update=True), Author | None)
+        assert_type(await transaction.list(Author, for_update=True, skip_locked=True), Page[Author])
+        assert_type(await transaction.update(author, name="x"), Author)
+        async with transaction.savepoint():
+            assert_type(await transaction.create(Author, name="x"), Author)
+
+        async def write(name: str) -> Author:
+            return await transaction.create(Author, name=name)
+
+        assert_type(await transaction.each(["x"], write, tolerate=0.5), Each[str, Author])
+
+    async def work(transaction: Transaction) -> int:
+        return await transaction.count(Author)
+
+    assert_type(await database.run(context, work, attempts=3, deadline=1.5, isolation="repeatable_read"), int)

@@ -24,14 +24,17 @@ from freehold.doctor.querying import querying
 from freehold.doctor.reading import reading
 from freehold.doctor.sides import Given, Side, fill, fillable, phantom, purge
 from freehold.doctor.traces import leaves, marks, masked, shown, traces
+from freehold.doctor.transacting import transacting
 from freehold.doctor.writing import writing
+from freehold.doctor.writing_many import writing_many
+from freehold.doctor.writing_together import writing_together
 from freehold.errors import FreeholdError
 from freehold.model.context import Context
 from freehold.postgres.connections import Connection, connect
 
 __all__ = ["LISTS", "Outcome", "Proof", "attempt_isolation"]
 
-LISTS: tuple[Callable[[World], Iterator[Attempt]], ...] = (reading, querying, connecting)
+LISTS: tuple[Callable[[World], Iterator[Attempt]], ...] = (reading, transacting, querying, connecting)
 """The lists of attempts that leave nothing behind. Those of the catalogue come after them, and those that write at the end: from
 then on the attacker's own log has values of the other organization, which it was made to write itself."""
 
@@ -127,7 +130,7 @@ async def attempt_isolation(database: Database, *, given: Given | None = None) -
         ours = {str(id) for id in (*own.ids, own.organization, own.context.user_id)}
         baseline = {
             attempt.name: masked(_without(shown(await answer(attempt.run(before))), stand_in.mark), ours)
-            for attempt in (*_attempts(before), *writing(before))
+            for attempt in (*_attempts(before), *_writes(before))
             if attempt.compared
         }
         await fill(prey, registry, _THEIRS, given or {})
@@ -141,7 +144,7 @@ async def _judged(database: Database, world: World, baseline: dict[str, str], ou
     outcomes = [_unproved(name, why) for side in (own, prey) for name, why in side.unfilled.items()]
     async with world.connection(entered=True) as connection:
         found = await read_catalogue(connection)
-    for attempt in (*_attempts(world), *catalogue(world, found), *writing(world)):
+    for attempt in (*_attempts(world), *catalogue(world, found), *_writes(world)):
         answered = await answer(attempt.run(world))
         outcomes.append(_outcome(attempt, answered, baseline.get(attempt.name), looked_for, prey, ours))
     outcomes.append(_untouched(theirs, await prey.documents(registry)))
@@ -151,6 +154,11 @@ async def _judged(database: Database, world: World, baseline: dict[str, str], ou
 def _world(database: Database, plain: Connection, own: Side, prey: Side) -> World:
     application = database.application
     return World(own, prey, application.registry, application.schemas, application.roles, database.store.seal, plain)
+
+
+def _writes(world: World) -> Iterator[Attempt]:
+    for attempts in (writing, writing_together, writing_many):
+        yield from attempts(world)
 
 
 def _attempts(world: World) -> Iterator[Attempt]:

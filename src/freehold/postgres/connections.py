@@ -10,7 +10,7 @@ driver's timer, which cancels it on the server, and by the role's own statement_
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from io import BytesIO
 from types import TracebackType
@@ -220,6 +220,9 @@ class Pool:
         """Does nothing: here each message is a transaction by itself."""
         yield
 
+    def on_undo(self, take_back: Callable[[], None]) -> None:
+        """Does nothing: what a message has done is committed with it."""
+
     @property
     def group(self) -> object:
         """Calls of one group may be sent as one: here all may."""
@@ -240,7 +243,7 @@ class Pool:
         bound = self._timeout if timeout is None else timeout
         connection = self._warm() or await self._acquire(min(self._wait, terms.deadline))
         try:
-            script = terms.script(bound, connection.get_server_version().major)
+            script = terms.script(bound, await connection.bounds(bound))
             await connection.execute(script, timeout=min(bound, terms.deadline))
         except BaseException as error:
             connection.terminate()  # whether it has begun is not known

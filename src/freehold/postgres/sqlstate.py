@@ -97,6 +97,8 @@ def _translated(error: BaseException, constraints: Mapping[str, Constraint], sec
         return ValidationError.single(
             (), f"the statement and its values do not fit: {error}", "arguments", subject="sql"
         )
+    if isinstance(error, asyncpg.InternalClientError):
+        return UnavailableError("the database has ended the connection", hint="retry")
     return UnavailableError(
         f"the database cannot be reached: {error}", hint="check that it runs and is reachable, then retry"
     )

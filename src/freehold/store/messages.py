@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Protocol
@@ -39,6 +39,7 @@ class Channel(Protocol):
     async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
     async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
     def savepoint(self) -> AbstractAsyncContextManager[None]: ...  # noqa: D102
+    def on_undo(self, take_back: Callable[[], None]) -> None: ...  # noqa: D102
 
 
 class Messenger:
@@ -92,6 +93,10 @@ class Messenger:
         """Where it sends in a transaction, what fails inside leaves the transaction as it was before."""
         async with self.channel.savepoint():
             yield
+
+    def on_undo(self, take_back: Callable[[], None]) -> None:
+        """Has something taken back where the transaction in which it sends is undone, or the savepoint."""
+        self.channel.on_undo(take_back)
 
     @property
     def group(self) -> object:

@@ -8,7 +8,7 @@
 | purge | nothing | purge | purge | purge | purge |
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -45,6 +45,19 @@ class Pending:
     values: dict[str, Any] = field(default_factory=dict)
     records: list[Entity] = field(default_factory=list)
 
+    def remembered(self) -> Callable[[], None]:
+        """What brings the objects back to what they say now."""
+        told = [record.__dict__ for record in self.records]
+        told += [read for values in told if (read := values.get("__read__")) is not None]
+        before = [(values, dict(values)) for values in told]
+
+        def bring_back() -> None:
+            for values, said in before:
+                values.clear()
+                values.update(said)
+
+        return bring_back
+
     def settle(self, at: datetime | None, actor: UUID | None, moved: Mapping[UUID, UUID], *, versions: int = 1) -> None:
         """Brings the objects to what is stored now.
 
@@ -54,7 +67,11 @@ class Pending:
             moved: the ids that an earlier commit of the same gave, by the ids that were given now.
             versions: how many the record has got.
         """
-        told: dict[str, Any] = {field.name: _stored(field, self.values[field.name], moved) for field in self._told}
+        told: dict[str, Any] = {
+            field.name: _stored(field, self.values[field.name], moved)
+            for field in self.entity.public
+            if field.name in self.values
+        }
         told |= {"version": self.version + versions, "updated_at": at, "updated_by": actor}
         if self.action == "create":
             told |= {"id": moved.get(self.id, self.id), "created_at": at, "created_by": actor}
@@ -69,14 +86,10 @@ class Pending:
             if read is not None:
                 read.update(told)
 
-    @property
-    def _told(self) -> Iterator[FieldDescription]:
-        return (field for field in self.entity.public if field.name in self.values)
-
 
 def _stored(field: FieldDescription, value: Any, moved: Mapping[UUID, UUID]) -> Any:
     """A value as the next read will bring it."""
-    if isinstance(value, UUID):
+    if moved and isinstance(value, UUID):
         return moved.get(value, value)
     if field.kind.name == "decimal" and value is not None:
         step = Decimal(1).scaleb(-(field.declaration.places or 0))
