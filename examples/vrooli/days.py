@@ -1,8 +1,8 @@
 """The figures of a day, to which many add at the same moment.
 
-To add is to read and to write, so of two that do both at once one would be lost. Here the second one waits: the row is read
-`for_update`, and changed in the transaction that holds it. The first of a day makes the row; where two are first, the unique key
-lets one through, and the other adds to it.
+To read and then to write is to lose what another one has added in between. So the database adds: the second of two waits for the
+first one's transaction, and adds to what that has left. The first of a day makes the row; where two are first, the unique key lets
+one through, and the other adds to it.
 
 Rows are taken in one order (people before teams, each by id), so that two operations that need the same ones cannot wait for each other. An
 operation saves its tally last: others wait for as little of it as can be.
@@ -10,6 +10,7 @@ operation saves its tally last: others wait for as little of it as can be.
 
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from examples.vrooli.entities import PersonDay, TeamDay
@@ -55,14 +56,15 @@ class Tally:
         key: dict[str, object],
         amounts: Counter[str],
     ) -> None:
-        row = await transaction.find(entity, key, for_update=True)
+        row = await transaction.find(entity, key)
         if row is None:
             try:
                 async with transaction.savepoint():
                     await transaction.create(entity, **key, **amounts)
                 return
             except UniqueError:  # somebody else was first of the day, and is done
-                row = await transaction.find(entity, key, for_update=True)
+                row = await transaction.find(entity, key)
         if row is None:
             raise LookupError(f"{entity.__name__} of {key} is gone again")
-        await transaction.update(row, **{name: getattr(row, name) + amount for name, amount in amounts.items()})
+        added: dict[str, Any] = dict(amounts)  # Any: of their own type alone, checkers would take them for `ack` too
+        await transaction.increment(entity, row.id, **added)

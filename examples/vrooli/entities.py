@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
-from freehold import Application, Entity, Index, Unique, field, reference
+from freehold import Application, Entity, Index, Unique, counter, field, reference
 
 __all__ = [
     "Bookmark",
@@ -123,7 +123,7 @@ class Resource(Entity, soft_delete=True, indexes=[Index("kind", "created_at"), I
     is_public: bool = field(default=False)
     score: int = field(default=0)
     views: int = field(default=0, ge=0)
-    bookmarks: int = field(default=0, ge=0)
+    bookmarks: int = counter(of="Bookmark")
 
     creator: ClassVar[Person | None]
     team: ClassVar[Team | None]

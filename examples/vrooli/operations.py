@@ -31,7 +31,16 @@ from examples.vrooli.entities import (
 from freehold import Entity, Session, Transaction
 from freehold.errors import ValidationError
 
-__all__ = ["Removal", "create_resource", "create_team", "delete_resources", "edit_resource", "end_run", "start_run"]
+__all__ = [
+    "Removal",
+    "create_resource",
+    "create_team",
+    "delete_resources",
+    "edit_resource",
+    "end_run",
+    "start_run",
+    "view",
+]
 
 EntityT = TypeVar("EntityT", bound=Entity)
 
@@ -214,6 +223,19 @@ async def edit_resource(session: Session, resource: Resource, **changes: Any) ->
     """
     async with session.transaction() as transaction:
         return await what_changed(transaction, await transaction.update(resource, **changes))
+
+
+async def view(session: Session, resource: Resource) -> None:
+    """Counts a view. It makes no version, and nobody waits for it: what many see at once is written together.
+
+    Args:
+        session: of the workspace.
+        resource: that was seen.
+
+    Raises:
+        NotFoundError: it is deleted.
+    """
+    await session.increment(Resource, resource.id, views=1)
 
 
 async def delete_resources(session: Session, resources: Iterable[Resource], *, by: Person, at: datetime) -> Removal:

@@ -19,6 +19,7 @@ from examples.vrooli.operations import (
     edit_resource,
     end_run,
     start_run,
+    view,
 )
 from examples.vrooli.people import People
 from examples.vrooli.resources import Found, Resources, Trending
@@ -117,11 +118,22 @@ async def liked(session: Session, people: list[Person], resources: list[Resource
     """What is trending."""
     for person in people[:2]:
         await session.create(Bookmark, resource_id=resources[1].id, person_id=person.id)
+    await session.create(Bookmark, resource_id=resources[0].id, person_id=people[0].id)
     return await Resources(session).trending(days=7, now=now)
 
 
 def _tell_trending(lines: Sequence[Trending]) -> Iterable[str]:
     return [f"{line.name}: score {line.score}, {line.bookmarks_gained} new bookmarks" for line in lines]
+
+
+async def seen(session: Session, resources: list[Resource]) -> Resource:
+    """Many views at once, and the bookmarks that were made before."""
+    await asyncio.gather(*(view(session, resources[0]) for _ in range(100)))
+    return await session.get(Resource, resources[0].id)
+
+
+def _tell_seen(resource: Resource) -> Iterable[str]:
+    yield f"{resource.views} views, {resource.bookmarks} bookmark, version {resource.version}"
 
 
 async def found(session: Session, resources: list[Resource]) -> tuple[Found, ...]:
@@ -252,6 +264,12 @@ SCENES = (
         "By score, bookmarks of the last week, and views: hand-written SQL, as a repository's method.",
         liked,
         _tell_trending,
+    ),
+    Scene(
+        "A hundred views",
+        "Written together, and no new version. The bookmarks are counted by the database.",
+        seen,
+        _tell_seen,
     ),
     Scene("Search", "Across all translations; each resource once, with the one that matches best.", found, _tell_found),
     Scene("A resource", "With its creator, translations and latest version, in one statement.", latest, _tell_latest),

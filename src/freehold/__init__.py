@@ -10,12 +10,14 @@ from freehold.errors import FreeholdError
 from freehold.identity.records import Membership, Organization, User
 from freehold.model.context import Context
 from freehold.model.entity import Entity
-from freehold.model.fields import Index, Unique, field, reference
+from freehold.model.fields import Index, Unique, counter, field, reference
 from freehold.model.pages import Include, Order, Page
 from freehold.model.words import Fragment, Segment
 from freehold.postgres.connections import Address
+from freehold.store.coalescer import IncrementFigures
 from freehold.store.each import Each, Failure
 from freehold.store.history import Change
+from freehold.store.outcomes import BulkProgress, BulkResult, Outcome, Touched
 from freehold.store.queries import Group
 from freehold.store.repository import Repository
 from freehold.store.search import Hit, SearchPage
@@ -25,6 +27,8 @@ from freehold.store.unit import Commit, UnitOfWork
 __all__ = [
     "Address",
     "Application",
+    "BulkProgress",
+    "BulkResult",
     "Change",
     "Commit",
     "Context",
@@ -37,19 +41,23 @@ __all__ = [
     "Group",
     "Hit",
     "Include",
+    "IncrementFigures",
     "Index",
     "Membership",
     "Order",
     "Organization",
+    "Outcome",
     "Page",
     "Repository",
     "SearchPage",
     "Segment",
     "Session",
+    "Touched",
     "Transaction",
     "Unique",
     "UnitOfWork",
     "User",
+    "counter",
     "errors",
     "field",
     "reference",

@@ -31,6 +31,7 @@ FUNCTIONS = {
     "follow_deletion(uuid, regclass, uuid[], boolean)",
     "follow_restoration(uuid, regclass, uuid[], timestamp with time zone[])",
     "write(uuid, text, uuid, text, jsonb)",
+    "change_state(uuid, regclass, text, boolean, jsonb)",
     "diagnose(uuid, text, jsonb)",
     "create_organization(text, text, text)",
     "create_user(text, text, text)",
@@ -53,6 +54,7 @@ FUNCTIONS = {
         for action in ("create", "update", "delete")
     ),
     *(f"{table}_{action}_all(uuid, jsonb)" for table in ("customers", "contacts") for action in ("restore", "purge")),
+    *(f"{table}_increment(uuid, text, uuid, uuid[], jsonb, boolean)" for table in ("customers", "orders")),
     *(f"{table}_delete({CHANGE})" for table in ("customers", "contacts", "orders")),
     *(f"{table}_{action}({CHANGE})" for table in ("customers", "contacts") for action in ("restore", "purge")),
 }

@@ -200,6 +200,7 @@ async def test_the_scenes_play_and_the_other_workspace_has_none_of_it(vrooli: Da
             "8 runs, 8 of them running",
             "the day's figures: 8 of the person, 8 of the team",
         ]
+        assert told["seen"] == ["100 views, 1 bookmark, version 1"]
         assert told["removal"] == ["2 resources deleted, 7 runs cancelled"]
         assert "FH" in told["stale"][0]
 

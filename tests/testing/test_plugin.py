@@ -138,6 +138,17 @@ async def test_calls_at_once(acme, isolation):
     assert await asyncio.gather(*(acme.get(Customer, customer.id) for _ in range(3)))
 
 @both
+async def test_increments(acme, isolation):
+    one, two = [await acme.create(Customer, name=name) for name in ("Hopper", "Lovelace")]
+    await asyncio.gather(*(acme.increment(Customer, one.id, visits=1) for _ in range(5)))
+    with pytest.raises(errors.NotFoundError):
+        await acme.increment(Customer, acme.context.organization_id, visits=1)
+    async with acme.transaction() as transaction:
+        await transaction.increment(Customer, one.id, visits=1)
+        await acme.increment(Customer, two.id, visits=1)
+    assert [(await acme.get(Customer, each.id)).visits for each in (one, two)] == [6, 1]
+
+@both
 async def test_the_time(acme, clock, isolation):
     before = datetime.now(UTC) - timedelta(minutes=1)
     first = await acme.create(Customer, name="first")

@@ -33,6 +33,7 @@ from examples.vrooli.operations import (
     edit_resource,
     end_run,
     start_run,
+    view,
 )
 from examples.vrooli.resources import Resources
 from examples.vrooli.runs import Runs
@@ -287,6 +288,44 @@ async def test_of_starts_and_a_deletion_at_once_no_run_is_left_over(acme: Sessio
         assert len(runs) + len(refused) == 8
     counted = await figures(acme, ada)
     assert counted.get("runs_started", 0) == counted.get("runs_cancelled", 0) == await acme.count(Run)
+
+
+async def test_bookmarks_are_counted_with_what_they_belong_to(acme: Session, ada: Person, factory: Factory) -> None:
+    people = await factory.create_many(Person, 5)
+    resource, _ = await routine(acme, ada)
+
+    async def counted() -> tuple[int, int]:
+        found = await acme.get(Resource, resource.id, deleted=True)
+        return found.bookmarks, found.version
+
+    bookmarks = await asyncio.gather(
+        *(acme.create(Bookmark, resource_id=resource.id, person_id=person.id) for person in people)
+    )
+    assert await counted() == (5, 1)
+    await acme.delete(bookmarks[0])
+    person = await acme.delete(people[1])
+    assert await counted() == (3, 1)
+    removal = await delete_resources(acme, [resource], by=ada, at=NOW)
+    assert (await counted())[1] == 2
+    await acme.restore(removal.resources[0])
+    assert await counted() == (3, 3)
+    await acme.restore(person)
+    assert await counted() == (4, 3)
+    with pytest.raises(errors.ValidationError):
+        await edit_resource(acme, resource, bookmarks=100)
+
+
+async def test_views_of_many_at_once_are_all_counted(acme: Session, rival: Session, ada: Person) -> None:
+    resource, _ = await routine(acme, ada)
+    await asyncio.gather(*(view(acme, resource) for _ in range(50)))
+    found = await acme.get(Resource, resource.id)
+    assert (found.views, found.version) == (50, 1)
+    with pytest.raises(errors.NotFoundError):
+        await view(rival, resource)
+    await delete_resources(acme, [found], by=ada, at=NOW)
+    with pytest.raises(errors.NotFoundError):
+        await view(acme, resource)
+    assert (await acme.get(Resource, resource.id, deleted=True)).views == 50
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def input_values(
     """
     checked = set(re.findall(r"\w+", " ".join(entity.checks.values()))) if careful else set()
     values: dict[str, Any] = dict(targets)
-    for each in entity.own:
+    for each in entity.given:
         if each.declaration.target is not None or (each.name in checked and not each.declaration.required):
             continue
         if each.name in checked and each.kind.name in _NUMBERS and not each.kind.choices and not each.kind.many:

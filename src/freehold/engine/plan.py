@@ -54,7 +54,8 @@ class Plan:
             f"set local role {owner}",
             f"grant usage on schema {quoted(self.schemas.application)} to {application}",
         ]
-        for package, file in (("freehold.engine", "engine.sql"), ("freehold.engine", "units.sql"), *self.rooms):
+        own = [("freehold.engine", name) for name in ("engine.sql", "units.sql", "bulk.sql")]
+        for package, file in (*own, *self.rooms):
             statements += blocks(package, file, self.schemas, self.roles).values()
         return [
             *statements,
@@ -86,8 +87,11 @@ class Plan:
     @cached_property
     def derived(self) -> list[str]:
         """Policies, triggers, functions and grants of the entities; repeatable."""
-        entities = self.registry.entities.values()
-        return [text for entity in entities for text in entity_objects(entity, self.schemas, self.roles)]
+        return [
+            text
+            for entity in self.registry.entities.values()
+            for text in entity_objects(entity, self.schemas, self.roles, self.registry.counters_of(entity))
+        ]
 
     @cached_property
     def columns(self) -> list[tuple[str, str]]:

@@ -7,8 +7,9 @@ modules that do it.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from decimal import Decimal
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -16,10 +17,14 @@ from pydantic import BaseModel
 from freehold.errors import TransactionError
 from freehold.model.context import Context
 from freehold.model.entity import Entity, Input
+from freehold.store.bulk import BulkWrites
+from freehold.store.delivery import Savepoints
 from freehold.store.history import Change, history
+from freehold.store.increments import increment
 from freehold.store.messages import Messenger, checked_id
 from freehold.store.past import PastSession, look_back
 from freehold.store.queries import explain, query
+from freehold.store.reader import Reader
 from freehold.store.reads import Reads
 from freehold.store.revert import revert
 from freehold.store.search import SearchPage, search
@@ -34,7 +39,7 @@ EntityT = TypeVar("EntityT", bound=Entity)
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-class Session(Reads):
+class Session(Reads, BulkWrites):
     """Reads and writes of one organization, on behalf of one actor. Every call is one message to the database.
 
     Get one from `Database.session`; it holds no connection between calls and may be used by concurrent tasks.
@@ -202,6 +207,35 @@ class Session(Reads):
         """Removes a record for good, deleted before or not. Its history stays. Errors as in `delete`."""
         return await self._writer.change("purge", record)  # type: ignore[return-value]  # of the target's class
 
+    async def increment(
+        self,
+        entity: type[Entity],
+        id: UUID,
+        /,
+        *,
+        ack: Literal["durable", "memory"] = "durable",
+        **amounts: int | Decimal,
+    ) -> None:
+        """Adds to numbers of a record: `increment(Resource, id, views=1, likes=-1)`.
+
+        It names no version and makes none; `updated_at` and `updated_by` stay. What many callers add at the same time is written
+        together, so that a record that all of them count on holds nobody up. In a transaction it is a statement like others, and
+        committed with it.
+
+        Args:
+            entity: the record's.
+            id: the record's.
+            ack: `"durable"` returns when it is committed. `"memory"` returns at once: it is committed soon after, and at the latest when
+                the database is closed; what cannot be is told in the program's log and in `Database.increments`.
+            amounts: by field, int or Decimal; negative ones subtract. Null counts as 0.
+
+        Raises:
+            NotFoundError: the record is not there, or deleted.
+            ValidationError: a field cannot be incremented, or the sum breaks a rule of the entity.
+            UnavailableError: too many increments wait already. With `ack="memory"` only this one, and wrong amounts, are raised.
+        """
+        await increment(self._messenger, entity, id, ack, amounts)
+
     def unit_of_work(self, key: str | None = None) -> UnitOfWork:
         """Changes of many records that are made together or not at all, in one message.
 
@@ -308,6 +342,11 @@ class Session(Reads):
         """
         return await revert(self._messenger, self._writer, record, to_version)  # type: ignore[return-value]  # of the target's class
 
+    @asynccontextmanager
+    async def _whole(self, deadline: float) -> AsyncIterator[tuple[Messenger, Reader, Savepoints]]:
+        async with self.transaction(deadline=deadline) as transaction:
+            yield transaction._messenger, transaction._reader, transaction
+
 
 class Transaction(Transactional, Session):
     """All calls of a session in one transaction; get one from `Session.transaction`.
@@ -327,3 +366,12 @@ class Transaction(Transactional, Session):
             "a transaction cannot be begun inside of another one", hint="async with transaction.savepoint(): ..."
         )
         yield self
+
+    @property
+    def _savepoints(self) -> Savepoints:
+        return self
+
+    @asynccontextmanager
+    async def _whole(self, deadline: float) -> AsyncIterator[tuple[Messenger, Reader, Savepoints]]:  # noqa: ARG002  # it has its own
+        async with self.savepoint():
+            yield self._messenger, self._reader, self

@@ -285,7 +285,7 @@ class UnitOfWork(Reads):
             "deleted_at": None,
         }
         reader = self._store.reader(self._store.shapes.parse(entity))
-        values = {**base, **given}
+        values = {**base, **dict.fromkeys(entity.counters, 0), **given}
         return reader.made(cls, {field.name: values[field.name] for field in entity.public})
 
 

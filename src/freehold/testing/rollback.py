@@ -45,7 +45,9 @@ async def rolled_back(address: Address, application: Application) -> AsyncIterat
             constraints = application.registry.constraints
             held = HeldTransaction(driver, constraints, A_DAY, timeout=TIMEOUT, release=lambda _: None)
             # A store asks its pool for what this class has; whatever else a pool has is refused by name.
-            yield Database(application, replace(store, pool=cast("Pool", _Calls(held, application.schemas))))
+            calls = cast("Pool", _Calls(held, application.schemas))
+            # Increments are made at once: what gathers them is a task of its own, which a transaction of the test's would hold up.
+            yield Database(application, replace(store, pool=calls, increments=None))
             await held.rollback()
         finally:
             driver.terminate()
