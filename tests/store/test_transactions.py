@@ -16,6 +16,7 @@ from freehold.postgres.transactions import Terms
 from freehold.store.running import Backoff, run
 from tests.conftest import Server, new_context
 from tests.probe import blocked, plain, until
+from tests.wire import Cut, wire
 from tests.world import Contact, Customer, Order, application
 
 Connection = asyncpg.Connection
@@ -880,3 +881,39 @@ async def test_money_is_never_lost_whatever_is_cut_off(server: Server, database_
         assert sum(each.version - 1 for each in found) == 2 * len(orders)
         changes = await session.history(Customer, limit=1_000)
         assert len(changes) == 2 * len(orders) + len(accounts)
+
+
+async def test_commits_on_a_connection_that_breaks(server: Server, database_name: str, admin: Connection) -> None:
+    """Before, during or after the message of the commit: what the block says is what is there, and `run` does it once."""
+    chance = random.Random(11)
+    cuts: list[Cut | None] = ["before", "during", "after", None]
+    async with (
+        wire(server.address(database_name)) as way,
+        Database.open(way.address, application, size=3) as database,
+    ):
+        session = database.session(await new_context(database))
+        way.cut(b"; commit", lambda: chance.choice(cuts))
+        kept: set[str] = set()
+        refused: list[str] = []
+
+        async def alone(name: str) -> None:
+            try:
+                async with session.transaction() as transaction:
+                    await transaction.create(Customer, name=name)
+                kept.add(name)
+            except errors.UnavailableError as error:
+                refused.append(error.message)
+
+        async def repeated(name: str) -> None:
+            await run(session, lambda t: t.create(Customer, name=name), attempts=100, backoff=Backoff(base=0.001))
+            kept.add(name)
+
+        for n in range(20):
+            await asyncio.gather(alone(f"alone {n}"), alone(f"other {n}"), repeated(f"repeated {n}"))
+        assert way.cuts > 20
+        assert all("nothing of" in message for message in refused)
+        way.cut(b"", lambda: None)
+        found = [each.name for each in await session.list(Customer, limit=1_000)]
+        assert sorted(found) == sorted(kept)
+        assert len([name for name in kept if name.startswith("repeated")]) == 20
+        await rest(database.store.pool, admin)
