@@ -300,8 +300,8 @@ async def test_what_a_transaction_cannot_do_says_so(database, request):
         database._store.pool.listen
 """
     )
-    run(session).assert_outcomes(passed=30)
-    run(session, "-n2", apart=True, settings=f"{AUTO}; freehold_isolation = rollback").assert_outcomes(passed=30)
+    run(session).assert_outcomes(passed=32)
+    run(session, "-n2", apart=True, settings=f"{AUTO}; freehold_isolation = rollback").assert_outcomes(passed=32)
 
 
 LOOPS = """
