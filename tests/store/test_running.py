@@ -10,6 +10,7 @@ from freehold import Database, Session, Transaction, errors
 from freehold.store.running import Backoff, run
 from tests.conftest import Server, new_context
 from tests.probe import blocked
+from tests.store.transacting import losing_the_answer
 from tests.world import Customer, application
 
 Connection = asyncpg.Connection
@@ -118,8 +119,6 @@ async def test_a_connection_that_is_lost_before_the_commit_is_repeated(acme: Ses
 @pytest.mark.parametrize("arrives", [True, False])
 async def test_a_commit_whose_answer_is_lost(acme: Session, monkeypatch: pytest.MonkeyPatch, arrives: bool) -> None:
     """Where it was made it is not done again; where it was not, it is."""
-    from tests.store.test_transactions import losing_the_answer
-
     tried = 0
 
     async def work(transaction: Transaction) -> str:
