@@ -25,6 +25,7 @@ from freehold.postgres.server import EmbeddedServer
 from freehold.sql.identifiers import Schemas
 from freehold.store.session import Session
 from freehold.store.store import Store
+from freehold.transfer.chunks import SQL as TRANSFER
 
 __all__ = ["Application", "Database"]
 
@@ -62,7 +63,7 @@ class Application:
 
     def plan(self) -> Plan:
         """The statements that make the schema."""
-        return plan(self.registry, self.schemas, self.roles, rooms=[SQL])
+        return plan(self.registry, self.schemas, self.roles, rooms=[SQL, TRANSFER])
 
     def manifest(self) -> dict[str, Any]:
         """The declarations as JSON-able values: what generators read."""
