@@ -14,6 +14,9 @@
     ├── UniqueError               FH202  another record has this value
     ├── ReferenceError            FH203  a reference points nowhere, or something still points here
     ├── HistoryError              FH204  the log does not reach back that far
+    ├── ToleranceError            FH207  more items failed than were tolerated; everything was rolled back
+    ├── SerializationError        FH208  the transaction lost against another one; it can be repeated as a whole
+    ├── TransactionError          FH209  the transaction has failed or ended, and takes no more calls
     ├── ForbiddenError            FH300  the context may not do this
     │   └── IsolationError        FH301  the call would leave its organization, or has no context
     ├── TimeoutError              FH400  the statement took longer than its bound
@@ -44,8 +47,11 @@ __all__ = [
     "NotFoundError",
     "ReferenceError",
     "RoleError",
+    "SerializationError",
     "ServerError",
     "TimeoutError",
+    "ToleranceError",
+    "TransactionError",
     "UnavailableError",
     "UniqueError",
     "ValidationError",
@@ -275,6 +281,53 @@ class HistoryError(FreeholdError):
     """What was at that moment, or in that version, cannot be told: the log was pruned, or never had it."""
 
     code = "FH204"
+
+
+class ToleranceError(FreeholdError):
+    """More items failed than were tolerated, and everything was rolled back.
+
+    Args:
+        failures: each item that failed, with its error.
+        total: how many items were tried.
+        tolerate: the share of them that might have failed, 0 to 1.
+    """
+
+    code = "FH207"
+
+    def __init__(self, failures: Sequence[Any], *, total: int, tolerate: float) -> None:
+        super().__init__(
+            f"{len(failures)} of {total} items failed, more than the tolerated share of {tolerate:g}; everything was rolled back",
+            hint="look at the error's failures, mend those items, and try all of them again",
+        )
+        self.failures = tuple(failures)  # Any: what the call names a failure, which lives in a higher room
+        self.total = total
+        self.tolerate = tolerate
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as JSON-able values, with the counts; the items stay in `failures`."""
+        return {**super().as_dict(), "failed": len(self.failures), "total": self.total, "tolerate": self.tolerate}
+
+
+class SerializationError(FreeholdError):
+    """The transaction cannot stand beside another one (a conflict, a deadlock), and was rolled back as a whole.
+
+    `Database.run` repeats it.
+
+    Args:
+        sqlstate: PostgreSQL's code: 40001 a conflict, 40P01 a deadlock.
+    """
+
+    code = "FH208"
+
+    def __init__(self, message: str, *, sqlstate: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.sqlstate = sqlstate
+
+
+class TransactionError(FreeholdError):
+    """A transaction takes no more calls, because one of them failed or it has ended; or it is used in another's place."""
+
+    code = "FH209"
 
 
 class ForbiddenError(FreeholdError):

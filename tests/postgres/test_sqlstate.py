@@ -85,8 +85,8 @@ STATEMENTS: dict[str, tuple[str, type[errors.FreeholdError], str]] = {
     "date": ("select '2024-02-30'::date", errors.ValidationError, "date"),
     "JSON": ("select '{'::json", errors.ValidationError, "json"),
     "subquery": ("select (select id from parents) as id", errors.DatabaseError, "more than one row"),
-    "serialization": ("select raised('40001')", errors.DatabaseError, "40001"),
-    "deadlock": ("select raised('40P01')", errors.DatabaseError, "40P01"),
+    "serialization": ("select raised('40001')", errors.SerializationError, "committed meanwhile"),
+    "deadlock": ("select raised('40P01')", errors.SerializationError, "locks"),
     "disk full": ("select raised('53100')", errors.UnavailableError, "disk is full"),
     "memory": ("select raised('53200')", errors.UnavailableError, "memory"),
     "connections": ("select raised('53300')", errors.UnavailableError, "no connection free"),
@@ -139,9 +139,9 @@ async def test_an_error_of_the_server_is_ours(server: Server, prepared: str, sub
 async def test_what_can_be_retried_says_so(server: Server, prepared: str) -> None:
     async with Pool(server.address(prepared), {}, size=1) as pool:
         for state in ("40001", "40P01"):
-            with pytest.raises(errors.DatabaseError) as caught:
+            with pytest.raises(errors.SerializationError) as caught:
                 await pool.fetch_row(f"select public.raised('{state}')", [])
-            assert "retry" in str(caught.value.hint)
+            assert "repeat the whole transaction" in str(caught.value.hint)
             assert caught.value.sqlstate == state
 
 

@@ -17,6 +17,7 @@ from freehold.errors import (
     HistoryError,
     IsolationError,
     ReferenceError,
+    SerializationError,
     TimeoutError,
     UnavailableError,
     UniqueError,
@@ -103,7 +104,20 @@ def _from_sqlstate(
     return _from_class(state, message, error)
 
 
+_SERIALIZATION = {
+    "40001": "the transaction cannot stand beside one that was committed meanwhile, and was rolled back",
+    "40P01": "the transaction and another one waited for each other's locks, and this one was rolled back",
+}
+
+
 def _from_class(state: str, message: str, error: asyncpg.PostgresError) -> FreeholdError:
+    if state in _SERIALIZATION:
+        # PostgreSQL's message says what kind of conflict it was; it names no row.
+        return SerializationError(
+            f"{_SERIALIZATION[state]}: {message}",
+            sqlstate=state,
+            hint="repeat the whole transaction, as database.run does",
+        )
     if state in _UNAVAILABLE or state[:2] in ("08", "57", "58"):
         return UnavailableError(_UNAVAILABLE.get(state, f"the database cannot serve: {message}"), hint="retry later")
     if state == "42P11":  # a hand-written query is opened as a cursor, which takes one statement that reads
