@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic_core import from_json, to_json
 
-from freehold.errors import Issue, SerializationError, UnavailableError
+from freehold.errors import Issue, OutcomeUnknownError, SerializationError, UnavailableError
 from freehold.store.session import Session
 
 __all__ = ["Answer", "ChunkWriter", "Work", "chunk_writer"]
@@ -104,7 +104,7 @@ async def _tried(session: Session, chunk: UUID, work: Work, forget: Callable[[],
         try:
             async with session.transaction(deadline=CHUNK_DEADLINE) as transaction:
                 return await _claimed(transaction, chunk, work)
-        except (UnavailableError, SerializationError):
+        except (UnavailableError, OutcomeUnknownError, SerializationError):
             if attempt == ATTEMPTS:
                 raise
         forget()

@@ -150,6 +150,10 @@ class Source:
         text = io.TextIOWrapper(stream, encoding=self._form.encoding, newline="\n")
         return lambda limit: text.readline(limit).encode("utf-8", "surrogatepass")
 
+    def error(self, message: str, *, hint: str | None = None) -> FileError:
+        """What is wrong with the file as a whole."""
+        return FileError(self.name, message, hint=hint)
+
     def _failure(self, error: Exception) -> FileError:
         """What went wrong with the file, with its name and line."""
         place = self.line + 1 if self.line else None
