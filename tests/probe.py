@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 from pydantic import BaseModel
 
-from freehold import Address, Application, Context, Page
+from freehold import Address, Application, Context, Entity, Page, Session
 from freehold.model.seal import Seal
 from freehold.postgres.connections import connect
 from tests.world import application
@@ -109,6 +109,16 @@ async def blocked(admin: "asyncpg.Connection[asyncpg.Record]", count: int) -> No
         return bool(waiting >= count if count else waiting == 0)
 
     await until(reached, f"{count} statements wait for a lock")
+
+
+async def hidden(session: Session, record: Entity) -> None:
+    """Deletes a record softly by SQL, so that what refers to it stays as it is."""
+    statement = (
+        f'with gone as (update app."{type(record).__entity__.table}" set deleted_at = now(), version = version + 1 '
+        "where organization_id = $2 and id = ($1->>0)::uuid returning 1) select to_json(count(*)) from gone"
+    )
+    text = "select * from freehold.write($1, $2, null, $3, $4::jsonb)"
+    await session._messenger.call(text, [statement, f'["{record.id}"]'])
 
 
 def shown(value: Any) -> str:

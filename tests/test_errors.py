@@ -28,6 +28,8 @@ EXAMPLES: list[FreeholdError] = [
     errors.UniqueError("Customer", ["email"], constraint="customers_email_key"),
     errors.ReferenceError("there is no such Customer", entity="Order", field="customer_id"),
     errors.HistoryError("gone"),
+    errors.CommitError([errors.Problem("Customer", UUID(int=1), errors.NotFoundError("Customer", UUID(int=1)))]),
+    errors.IdempotencyError("used"),
     errors.ToleranceError(["item"], total=2, tolerate=0.25),
     errors.SerializationError("lost", sqlstate="40001"),
     errors.TransactionError("over"),
@@ -35,6 +37,7 @@ EXAMPLES: list[FreeholdError] = [
     errors.IsolationError("no"),
     errors.TimeoutError("too slow", seconds=1.5),
     errors.UnavailableError("gone"),
+    errors.OutcomeUnknownError(UUID(int=1)),
     errors.DatabaseError("odd", sqlstate="XX000", details={"table": "customers"}),
 ]
 

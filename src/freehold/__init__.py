@@ -14,10 +14,11 @@ from freehold.model.fields import Index, Unique, field, reference
 from freehold.model.pages import Include, Order, Page
 from freehold.model.words import Fragment, Segment
 from freehold.postgres.connections import Address
+from freehold.store.each import Each, Failure
 from freehold.store.history import Change
 from freehold.store.queries import Group
 from freehold.store.search import Hit, SearchPage
-from freehold.store.session import Session
+from freehold.store.session import Session, Transaction
 
 __all__ = [
     "Address",
@@ -25,7 +26,9 @@ __all__ = [
     "Change",
     "Context",
     "Database",
+    "Each",
     "Entity",
+    "Failure",
     "Fragment",
     "FreeholdError",
     "Group",
@@ -39,6 +42,7 @@ __all__ = [
     "SearchPage",
     "Segment",
     "Session",
+    "Transaction",
     "Unique",
     "User",
     "errors",

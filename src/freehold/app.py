@@ -1,11 +1,11 @@
 """The composition root: what an application declares, and the database that serves it."""
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from freehold.engine.blocks import Roles
 from freehold.engine.columns import check_columns
@@ -23,11 +23,15 @@ from freehold.model.shapes import Shapes
 from freehold.postgres.connections import Address, Connection, Pool, connect
 from freehold.postgres.server import EmbeddedServer
 from freehold.sql.identifiers import Schemas
-from freehold.store.session import Session
+from freehold.store.running import ATTEMPTS, run
+from freehold.store.session import Session, Transaction
 from freehold.store.store import Store
+from freehold.store.transaction import DEADLINE, Isolation
 from freehold.transfer.chunks import SQL as TRANSFER
 
 __all__ = ["Application", "Database"]
+
+ResultT = TypeVar("ResultT")
 
 
 class Application:
@@ -210,6 +214,41 @@ class Database:
             IsolationError: there is no context.
         """
         return Session(self._store, context, timeout=timeout)
+
+    async def run(
+        self,
+        context: Context,
+        work: Callable[[Transaction], Awaitable[ResultT]],
+        *,
+        attempts: int = ATTEMPTS,
+        deadline: float = DEADLINE,
+        isolation: Isolation = "read_committed",
+    ) -> ResultT:
+        """Does work in a transaction, and all of it again where the transaction met another one or lost its connection.
+
+            async def book(transaction: Transaction) -> Booking: ...
+
+            booking = await database.run(context, book, isolation="serializable")
+
+        It is tried again after a SerializationError and after a connection that was lost before the commit, in which cases
+        nothing was kept. The pauses between attempts are random, below a bound that doubles from 20 ms to 2 s. The work must not
+        do anything outside of the transaction that may not happen twice.
+
+        Args:
+            context: who asks.
+            work: is given the transaction.
+            attempts: how often it is tried, at most 100.
+            deadline: seconds for all attempts together.
+            isolation: as in `Session.transaction`.
+
+        Returns:
+            What the work returned, when the transaction is committed.
+
+        Raises:
+            TransactionError: it was called inside of a transaction.
+            FreeholdError, Exception: what the last attempt raised. A note of the error tells how often it was tried.
+        """
+        return await run(self.session(context), work, attempts=attempts, deadline=deadline, isolation=isolation)
 
     def system(self, reason: str) -> System:
         """Work across organizations: making them, their users and contexts. The log keeps the reason."""

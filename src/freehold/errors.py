@@ -14,6 +14,8 @@
     ├── UniqueError               FH202  another record has this value
     ├── ReferenceError            FH203  a reference points nowhere, or something still points here
     ├── HistoryError              FH204  the log does not reach back that far
+    ├── CommitError               FH205  several changes of a unit of work cannot be made; nothing was written
+    ├── IdempotencyError          FH206  the idempotency key was used for other changes
     ├── ToleranceError            FH207  more items failed than were tolerated; everything was rolled back
     ├── SerializationError        FH208  the transaction lost against another one; it can be repeated as a whole
     ├── TransactionError          FH209  the transaction has failed or ended, and takes no more calls
@@ -21,6 +23,7 @@
     │   └── IsolationError        FH301  the call would leave its organization, or has no context
     ├── TimeoutError              FH400  the statement took longer than its bound
     ├── UnavailableError          FH401  the database cannot be reached, or has no connection free
+    ├── OutcomeUnknownError       FH402  whether a write was committed cannot be found out now
     └── DatabaseError             FH900  the database reported what has no error of its own here
 
 Codes are grouped (0 set-up, 1 input, 2 state, 3 rights, 4 availability, 9 the rest) and never reused. They have five
@@ -32,6 +35,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 __all__ = [
+    "CommitError",
     "ConcurrencyError",
     "ConfigurationError",
     "CursorError",
@@ -41,10 +45,13 @@ __all__ = [
     "ForbiddenError",
     "FreeholdError",
     "HistoryError",
+    "IdempotencyError",
     "IsolationError",
     "Issue",
     "MigrationError",
     "NotFoundError",
+    "OutcomeUnknownError",
+    "Problem",
     "ReferenceError",
     "RoleError",
     "SerializationError",
@@ -102,6 +109,9 @@ class FreeholdError(Exception):
     """
 
     code: ClassVar[str] = "FH000"
+
+    unanswered: bool = False
+    """Whether the server may have done what was asked: the message was sent, and no answer to it came."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -283,6 +293,54 @@ class HistoryError(FreeholdError):
     code = "FH204"
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One change of a unit of work that cannot be made.
+
+    Args:
+        entity: the entity's name.
+        id: the record's id.
+        error: why: what a write of this record alone would have raised.
+    """
+
+    entity: str
+    id: object
+    error: FreeholdError
+
+    def as_dict(self) -> dict[str, Any]:
+        """The problem as JSON-able values."""
+        return {"entity": self.entity, "id": str(self.id), **self.error.as_dict()}
+
+
+class CommitError(FreeholdError):
+    """Several changes of a unit of work cannot be made. Nothing was written. (Where it is one, its own error is raised.)
+
+    Args:
+        problems: all of them, in the order in which the unit would have made the changes.
+    """
+
+    code = "FH205"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        shown = "; ".join(problem.error.message for problem in self.problems[:10])
+        more = f"; and {len(self.problems) - 10} more" if len(self.problems) > 10 else ""
+        super().__init__(
+            f"{len(self.problems)} changes cannot be made: {shown}{more}",
+            hint="nothing was written; mend all of them (see .problems) and commit again",
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as JSON-able values, with its problems."""
+        return {**super().as_dict(), "problems": [problem.as_dict() for problem in self.problems]}
+
+
+class IdempotencyError(FreeholdError):
+    """The idempotency key was used before, for other changes. Nothing was written."""
+
+    code = "FH206"
+
+
 class ToleranceError(FreeholdError):
     """More items failed than were tolerated, and everything was rolled back.
 
@@ -359,6 +417,28 @@ class UnavailableError(FreeholdError):
     """The database cannot be reached, is shutting down, or no connection came free in time."""
 
     code = "FH401"
+
+
+class OutcomeUnknownError(FreeholdError):
+    """A write was sent, its reply was lost, and the database could not be asked in time whether it was committed.
+
+    Args:
+        unit_id: of the unit of work: `Session.settle` tells later whether it was committed, and sees to it that it never
+            will be where it was not.
+    """
+
+    code = "FH402"
+
+    def __init__(self, unit_id: object) -> None:
+        super().__init__(
+            "the connection was lost after a write was sent, and the database cannot be reached to see whether it was committed",
+            hint=f"ask session.settle({str(unit_id)!r}) when the database is back, before you repeat the write",
+        )
+        self.unit_id = unit_id
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as JSON-able values, with the unit's id."""
+        return {**super().as_dict(), "unit_id": str(self.unit_id)}
 
 
 class DatabaseError(FreeholdError):

@@ -47,11 +47,11 @@ async def everything(session: Session, customer: type[Any], order: type[Any], ma
     assert (changed.version, changed.credit) == (2, Decimal(5))
     with pytest.raises(errors.ConcurrencyError):
         await session.update(made, name="late")
+    await session.delete(bought)
     deleted = await session.delete(changed)
     restored = await session.restore(deleted)
     assert restored.version == 4
     assert [change.action for change in await session.history(made)] == ["restore", "delete", "update", "create"]
-    await session.delete(bought)
     await session.purge(restored)
     with pytest.raises(errors.NotFoundError):
         await session.get(customer, made.id)

@@ -24,6 +24,14 @@ FUNCTIONS = {
     "known_as(text)",
     "read(uuid, text, text, jsonb, integer)",
     "explain(uuid, text, text, jsonb)",
+    "open_unit(uuid, text, bytea, json)",
+    "settle_unit(uuid)",
+    "references_to(regclass)",
+    "logged_as(regclass)",
+    "follow_deletion(uuid, regclass, uuid[], boolean)",
+    "follow_restoration(uuid, regclass, uuid[], timestamp with time zone[])",
+    "write(uuid, text, uuid, text, jsonb)",
+    "diagnose(uuid, text, jsonb)",
     "create_organization(text, text, text)",
     "create_user(text, text, text)",
     "add_member(uuid, uuid, text, text)",
@@ -39,12 +47,22 @@ FUNCTIONS = {
     *(f"{table}_get(uuid, text, uuid)" for table in ("customers", "contacts", "orders")),
     *(f"{table}_create(uuid, text, jsonb)" for table in ("customers", "contacts", "orders")),
     *(f"{table}_update({CHANGE}, jsonb)" for table in ("customers", "contacts", "orders")),
+    *(
+        f"{table}_{action}_all(uuid, jsonb)"
+        for table in ("customers", "contacts", "orders")
+        for action in ("create", "update", "delete")
+    ),
+    *(f"{table}_{action}_all(uuid, jsonb)" for table in ("customers", "contacts") for action in ("restore", "purge")),
     *(f"{table}_delete({CHANGE})" for table in ("customers", "contacts", "orders")),
     *(f"{table}_{action}({CHANGE})" for table in ("customers", "contacts") for action in ("restore", "purge")),
 }
 """Of the engine's schema, that the application role may execute."""
 
 DEFINER = {
+    "forget_units",
+    "open_unit",
+    "settle_unit",
+    "logged_as",
     "known_as",
     "younger_columns",
     "absent_columns",

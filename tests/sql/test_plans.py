@@ -308,23 +308,23 @@ async def test_writes_and_what_they_set_off_use_indexes(large: Session, planner:
     # Among what is set off: the checks of references, and the search for all that refers to a record that is purged.
     registry, schemas = application.registry, application.schemas
     customer, contact, order = (registry[cls] for cls in (Customer, Contact, Order))
-    id, referring = UUID(int=77), UUID(int=78)
+    id, referring, bought = UUID(int=77), UUID(int=78), UUID(int=79)
     calls: list[tuple[EntityDescription, str, list[Any]]] = [
         (customer, "create", [json.dumps({"id": str(id), "name": "new"})]),
         (contact, "create", [json.dumps({"id": str(referring), "customer_id": str(id), "name": "new"})]),
-        (order, "create", [json.dumps({"customer_id": str(id), "number": "new", "total": 1})]),
+        (order, "create", [json.dumps({"id": str(bought), "customer_id": str(id), "number": "new", "total": 1})]),
         (customer, "get", [id]),
         (customer, "update", [id, 1, json.dumps({"name": "newer", "email": "new@example.test"})]),
+        (order, "delete", [bought, 1]),
         (customer, "delete", [id, 2]),
         (customer, "restore", [id, 3]),
-        (contact, "delete", [referring, 1]),
-        (contact, "purge", [referring, 2]),
+        (contact, "delete", [referring, 3]),
+        (contact, "purge", [referring, 4]),
     ]
     async with planner.undone() as run:
         for entity, action, arguments in calls:
             text = action_call(entity, schemas, action)
             await run(text, large.context.organization_id, sealed(large.context), *arguments)
-        await run("delete from app.orders where id in (select id from app.orders where number = 'new')")
         await run(action_call(customer, schemas, "purge"), large.context.organization_id, sealed(large.context), id, 4)
     texts = " ".join(plan["Query Text"] for plan in planner.told)
     for part in ("insert into", "update ", "delete from", "FOR KEY SHARE", 'DELETE FROM ONLY "app"."contacts"'):

@@ -235,12 +235,12 @@ async def test_every_statement_can_be_prepared(
     session, customer = filled
     await all_reads(session, customer)
     changed = await session.update(customer, visits=2)
-    deleted = await session.delete(changed)
-    restored = await session.restore(deleted)
-    order = await session.create(Order, customer_id=restored.id, number="new", total=1)
+    order = await session.create(Order, customer_id=changed.id, number="new", total=1)
     await session.delete(order)
     spare = await session.create(Customer, name="spare")
-    await session.purge(spare)
+    deleted = await session.delete(spare)
+    restored = await session.restore(deleted)
+    await session.purge(restored)
     async with plain(server.address(database_name)) as connection:
         for message in sent:
             prepared = await connection.prepare(message.text)

@@ -13,6 +13,7 @@ import pytest
 from freehold import Database, Include, Session, errors
 from freehold import Order as Sort
 from tests.conftest import new_context
+from tests.probe import hidden
 from tests.world import Contact, Customer, Level, Order
 
 
@@ -68,9 +69,11 @@ async def fill(session: Session) -> Data:
         for n in range(14)
     ]
     for number in (2, 7, 11):
-        contacts[number] = await session.delete(contacts[number])
-    customers[3] = await session.delete(customers[3])
-    customers[8] = await session.delete(customers[8])
+        await hidden(session, contacts[number])
+        contacts[number] = await session.get(Contact, contacts[number].id, deleted=True)
+    for number in (3, 8):
+        await hidden(session, customers[number])
+        customers[number] = await session.get(Customer, customers[number].id, deleted=True)
     return Data(session, customers, contacts, orders)
 
 

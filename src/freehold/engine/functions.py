@@ -10,6 +10,7 @@ conflict. So of all writers that read one version, exactly one succeeds.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from freehold.engine.blocks import Roles
@@ -22,7 +23,8 @@ __all__ = ["action_call", "entity_function", "entity_objects", "entity_parts", "
 
 
 def entity_function(schemas: Schemas, entity: EntityDescription, action: str) -> str:
-    """The quoted name of the function that does an action (get, create, update, delete, restore, purge) on an entity."""
+    """The quoted name of the function that does an action on an entity: get, create, update, delete, restore, purge, or
+    each of these but get for all records of a unit of work, such as create_all."""
     return schemas.own(f"{entity.table}_{action}")
 
 
@@ -57,16 +59,46 @@ def entity_parts(entity: EntityDescription, schemas: Schemas, roles: Roles) -> d
 
 def _functions(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
     statements = [*function_drops(entity, schemas), _get(entity, schemas), _create(entity, schemas)]
-    guard = "t.deleted_at is null" if entity.soft_delete else "true"
-    if entity.changeable:
-        statements.append(_change(entity, schemas, "update", _patch(entity), guard, ", jsonb"))
-    if entity.soft_delete:
-        statements.append(_change(entity, schemas, "delete", f"deleted_at = {schemas.own('now')}()", guard))
-        statements.append(_change(entity, schemas, "restore", "deleted_at = null", "t.deleted_at is not null"))
-        statements.append(_change(entity, schemas, "purge", None, "true"))
-    else:
-        statements.append(_change(entity, schemas, "delete", None, "true"))
+    statements.append(_create_all(entity, schemas))
+    for change in _changes(entity, schemas):
+        statements += [_change(entity, schemas, change), _change_all(entity, schemas, change)]
     return [*statements, *_function_grants(entity, schemas, roles)]
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What an action does to a record.
+
+    Args:
+        action: its name.
+        sets: what it sets besides the bookkeeping; None where it removes the record.
+        guard: the condition on a record `t` that it needs, besides the expected version.
+        patched: whether it takes changes of fields.
+        many_patched: whether it does where it is about many records.
+    """
+
+    action: str
+    sets: str | None
+    guard: str
+    patched: bool = False
+    many_patched: bool = False
+
+
+def _changes(entity: EntityDescription, schemas: Schemas) -> list[_Change]:
+    """The actions on records that are there, by what the entity allows."""
+    alive = "t.deleted_at is null" if entity.soft_delete else "true"
+    found = []
+    if entity.changeable:
+        found.append(_Change("update", None, alive, patched=True, many_patched=True))
+    if not entity.soft_delete:
+        return [*found, _Change("delete", None, "true")]
+    return [
+        *found,
+        _Change("delete", f"deleted_at = {schemas.own('now')}()", alive),
+        # Of a unit of work: a record that is restored and changed in it changes once.
+        _Change("restore", "deleted_at = null", "t.deleted_at is not null", many_patched=bool(entity.changeable)),
+        _Change("purge", None, "true"),
+    ]
 
 
 def _isolation(entity: EntityDescription, schemas: Schemas) -> list[str]:
@@ -138,7 +170,7 @@ end $freehold$"""
 
 def _create(entity: EntityDescription, schemas: Schemas) -> str:
     actor, now = f"{schemas.own('actor_id')}()", f"{schemas.own('now')}()"
-    given = ", ".join(map(_given, entity.own))
+    given = ", ".join(_given(field, "$3") for field in entity.own)
     return f"""
 create function {entity_function(schemas, entity, "create")}(uuid, text, jsonb, {_answer(entity)})
 language plpgsql volatile parallel unsafe as $freehold$
@@ -153,43 +185,49 @@ begin
 end $freehold$"""
 
 
-def _given(field: FieldDescription) -> str:
+def _given(field: FieldDescription, payload: str) -> str:
     """What a new row has: the payload's value, or the default where the release that made the payload did not know the field."""
     column, default = quoted(field.name), declared_default(field)
-    return (
-        f"r.{column}" if default is None else f"case when $3 ? {literal(field.name)} then r.{column} else {default} end"
-    )
+    if default is None:
+        return f"r.{column}"
+    return f"case when {payload} ? {literal(field.name)} then r.{column} else {default} end"
 
 
-def _patch(entity: EntityDescription) -> str:
+def _patch(entity: EntityDescription, patch: str) -> str:
     """Sets all changeable columns: to what the patch says, or to what they are."""
     columns = _names(entity.changeable)
-    return f"({columns}) = (select {_names(entity.changeable, 'r.')} from jsonb_populate_record(t.*, $5) as r)"
+    return f"({columns}) = (select {_names(entity.changeable, 'r.')} from jsonb_populate_record(t.*, {patch}) as r)"
 
 
-def _change(
-    entity: EntityDescription, schemas: Schemas, action: str, change: str | None, guard: str, parameter: str = ""
-) -> str:
-    """A function that changes one record of an expected version, or removes it where there is no change.
+def _bookkeeping(schemas: Schemas) -> str:
+    return f"version = t.version + 1, updated_at = {schemas.own('now')}(), updated_by = {schemas.own('actor_id')}()"
+
+
+def _change(entity: EntityDescription, schemas: Schemas, change: _Change) -> str:
+    """A function that changes one record of an expected version, or removes it.
 
     It answers `done` with the record as it is now (or, where it is gone, as it was); `conflict` with the current record;
     `state` where the record is deleted (or, for restore, is not); or `absent`.
     """
-    table = schemas.table(entity.table)
+    table, guard = schemas.table(entity.table), change.guard
     expected = f"t.organization_id = $1 and t.id = $3 and t.version = $4 and {guard}"
-    bookkeeping = (
-        f"version = t.version + 1, updated_at = {schemas.own('now')}(), updated_by = {schemas.own('actor_id')}()"
+    sets = _patch(entity, "$5") if change.patched else change.sets
+    statement = (
+        f"delete from {table} as t" if sets is None else f"update {table} as t set {sets}, {_bookkeeping(schemas)}"
     )
-    statement = f"delete from {table} as t" if change is None else f"update {table} as t set {change}, {bookkeeping}"
+    before, after = _following(entity, schemas, change, expected, "array[$3]")
     return f"""
-create function {entity_function(schemas, entity, action)}(uuid, text, uuid, integer{parameter}, out _outcome text, {_answer(entity)})
+create function {entity_function(schemas, entity, change.action)}
+    (uuid, text, uuid, integer{", jsonb" if change.patched else ""}, out _outcome text, {_answer(entity)})
 language plpgsql volatile parallel unsafe as $freehold$
 #variable_conflict use_column
-declare _in_state boolean; _entered uuid := {schemas.own("enter")}($1, $2);
+declare _in_state boolean; _ids uuid[]; _moments timestamptz[]; _entered uuid := {schemas.own("enter")}($1, $2);
 begin
+    {before}
     {statement} where {expected} returning {_names(entity.public, "t.")} into {_names(entity.public)};
     if found then
         _outcome := 'done';
+        {after}
         return;
     end if;
     select {guard}, {_names(entity.public, "t.")} into _in_state, {_names(entity.public)}
@@ -198,14 +236,94 @@ begin
 end $freehold$"""
 
 
+def _following(
+    entity: EntityDescription, schemas: Schemas, change: _Change, expected: str, ids: str, into: str = "perform "
+) -> tuple[str, str]:
+    """What is done before and after a change for the records that refer to what is deleted or restored."""
+    table = f"{literal(schemas.table(entity.table))}::regclass"
+    deletion = f"{schemas.own('follow_deletion')}($1, {table}"
+    if change.action == "update":
+        return "", ""
+    selected = f"from {schemas.table(entity.table)} as t where {expected} for update"
+    if change.action == "restore":
+        found = f"select array_agg(o.id), array_agg(o.deleted_at) into _ids, _moments from (select t.id, t.deleted_at {selected}) as o;"
+        return found, f"{into}{schemas.own('follow_restoration')}($1, {table}, _ids, _moments);"
+    if change.sets is not None:
+        return "", f"{into}{deletion}, {ids}, true);"
+    return (
+        f"""if exists (select from {schemas.own("references_to")}({table})) then
+        select array_agg(o.id) into _ids from (select t.id {selected}) as o;
+        if _ids is not null then
+            {into}{deletion}, _ids, false);
+        end if;
+    end if;""",
+        "",
+    )
+
+
+def _create_all(entity: EntityDescription, schemas: Schemas) -> str:
+    """Inserts the records of a unit of work; each payload has the same keys."""
+    actor, now = f"{schemas.own('actor_id')}()", f"{schemas.own('now')}()"
+    table = schemas.table(entity.table)
+    given = ", ".join(_given(field, "($2->0)") for field in entity.own)
+    return f"""
+create function {entity_function(schemas, entity, "create_all")}(uuid, jsonb) returns void
+language plpgsql volatile parallel unsafe as $freehold$
+begin
+    insert into {table} as t
+        (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.own)})
+    select $1, r.id, 1, {now}, {actor}, {now}, {actor}, {given}
+    from jsonb_populate_recordset(null::{table}, $2) as r;
+end $freehold$"""
+
+
+def _change_all(entity: EntityDescription, schemas: Schemas, change: _Change) -> str:
+    """Changes the records of a unit of work, each of its expected version: all, or it fails.
+
+    Locked in the order of their ids, so that two units of work that meet wait for each other and do not deadlock.
+    """
+    table = schemas.table(entity.table)
+    source = "jsonb_to_recordset($2) as s (id uuid, version integer, changes jsonb)"
+    expected = f"t.organization_id = $1 and t.id = s.id and t.version = s.version and {change.guard}"
+    sets = ", ".join(
+        part for part in (change.sets, _patch(entity, "s.changes") if change.many_patched else None) if part
+    )
+    if sets:
+        statement = f"update {table} as t set {sets}, {_bookkeeping(schemas)} from {source} where {expected}"
+    else:
+        statement = f"delete from {table} as t using {source} where {expected}"
+    among = f"(t.id, t.version) in (select s.id, s.version from {source})"
+    before, after = _following(
+        entity,
+        schemas,
+        change,
+        f"t.organization_id = $1 and {change.guard} and {among}",
+        "array(select (s.value->>'id')::uuid from jsonb_array_elements($2) as s)",
+    )
+    return f"""
+create function {entity_function(schemas, entity, f"{change.action}_all")}(uuid, jsonb) returns void
+language plpgsql volatile parallel unsafe as $freehold$
+declare _done integer; _ids uuid[]; _moments timestamptz[];
+begin
+    if jsonb_array_length($2) > 1 then
+        perform from {table} as t where t.organization_id = $1 and t.id in (select s.id from {source}) order by t.id for no key update;
+    end if;
+    {before}
+    {statement};
+    get diagnostics _done = row_count;
+    if _done < jsonb_array_length($2) then
+        raise exception 'a record is not as expected' using errcode = 'FH201';
+    end if;
+    {after}
+end $freehold$"""
+
+
 def _signatures(entity: EntityDescription, schemas: Schemas) -> list[str]:
     """The functions of an entity, with the types of what they take."""
-    change = "uuid, text, uuid, integer"
-    taken = {"get": "uuid, text, uuid", "create": "uuid, text, jsonb", "delete": change}
-    if entity.changeable:
-        taken["update"] = f"{change}, jsonb"
-    if entity.soft_delete:
-        taken |= {"restore": change, "purge": change}
+    taken = {"get": "uuid, text, uuid", "create": "uuid, text, jsonb", "create_all": "uuid, jsonb"}
+    for change in _changes(entity, schemas):
+        taken[change.action] = "uuid, text, uuid, integer" + (", jsonb" if change.patched else "")
+        taken[f"{change.action}_all"] = "uuid, jsonb"
     return [f"{entity_function(schemas, entity, action)}({types})" for action, types in taken.items()]
 
 

@@ -51,6 +51,13 @@ class Driver(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no type
     async def _introspect_types(self, *arguments: Any, **options: Any) -> Any:
         # With just-in-time compilation the query takes a second. asyncpg switches that off for the session, which a
         # pooler gives to somebody else before it is switched on again.
+        if (
+            self._top_xact is None and self.is_in_transaction()
+        ):  # begun by a script, which asyncpg's own transactions refuse
+            await self.execute("savepoint freehold_types; set local jit = off")
+            types = await super()._introspect_types(*arguments, **options)
+            await self.execute("rollback to savepoint freehold_types; release savepoint freehold_types")
+            return types
         async with self.transaction():
             await self.execute("set local jit = off")
             return await super()._introspect_types(*arguments, **options)

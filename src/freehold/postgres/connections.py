@@ -22,6 +22,7 @@ from freehold.errors import ConfigurationError, UnavailableError
 from freehold.model.registry import Constraint
 from freehold.postgres.address import Address, Driver
 from freehold.postgres.sqlstate import DRIVER_ERRORS, translated
+from freehold.postgres.transactions import HeldTransaction, Terms
 
 __all__ = ["Address", "Connection", "Pool", "connect"]
 
@@ -210,6 +211,40 @@ class Pool:
         self._release(connection)
         return rows
 
+    async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
+        """The first row of a statement that makes its transaction read-only. Here the transaction ends with it."""
+        return await self.fetch_row(text, arguments, timeout=timeout)
+
+    @property
+    def group(self) -> object:
+        """Calls of one group may be sent as one: here all may."""
+        return None
+
+    async def begin(self, terms: Terms, *, timeout: float | None = None) -> HeldTransaction:
+        """A transaction that holds a connection until it is committed or rolled back.
+
+        Args:
+            terms: how it begins.
+            timeout: seconds each of its statements may take; None is the pool's bound.
+
+        Raises:
+            UnavailableError: no connection came free in time, or the server cannot be reached.
+        """
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._settle_in(loop)
+        bound = self._timeout if timeout is None else timeout
+        connection = self._warm() or await self._acquire(min(self._wait, terms.deadline))
+        try:
+            script = terms.script(bound, connection.get_server_version().major)
+            await connection.execute(script, timeout=min(bound, terms.deadline))
+        except BaseException as error:
+            connection.terminate()  # whether it has begun is not known
+            self._release(connection)
+            if isinstance(error, DRIVER_ERRORS):
+                raise translated(error, self._constraints, bound) from error
+            raise
+        return HeldTransaction(connection, self._constraints, terms, timeout=bound, release=self._release)
+
     async def close(self) -> None:
         """Closes the idle connections now and the others as soon as their calls end."""
         self._closing = True
@@ -244,7 +279,7 @@ class Pool:
             self._open -= 1  # the server or the network ended it while it was idle
         return None
 
-    async def _acquire(self) -> Driver:
+    async def _acquire(self, wait: float | None = None) -> Driver:
         warm = self._warm()
         if warm is not None:
             return warm
@@ -252,7 +287,7 @@ class Pool:
             raise UnavailableError("the database was closed", hint="open it again")
         if self._open < self._size:
             return await self._connect()
-        return await self._queue()
+        return await self._queue(self._wait if wait is None else wait)
 
     async def _connect(self) -> Driver:
         self._open += 1
@@ -263,11 +298,11 @@ class Pool:
             self._wake(None)
             raise
 
-    async def _queue(self) -> Driver:
+    async def _queue(self, wait: float) -> Driver:
         waiter: asyncio.Future[Driver | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
-            async with asyncio.timeout(self._wait):
+            async with asyncio.timeout(wait):
                 connection = await waiter
         except BaseException as error:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
@@ -276,11 +311,11 @@ class Pool:
                 self._waiters.remove(waiter)
             if isinstance(error, asyncio.TimeoutError):
                 raise UnavailableError(
-                    f"no connection came free in {self._wait:g} s; all {self._size} are busy",
+                    f"no connection came free in {wait:g} s; all {self._size} are busy",
                     hint="raise the pool's size, or shorten what holds connections",
                 ) from None
             raise
-        return connection if connection is not None else await self._acquire()
+        return connection if connection is not None else await self._acquire(wait)
 
     def _release(self, connection: Driver) -> None:
         if connection.is_closed():

@@ -15,6 +15,7 @@ from freehold.errors import (
     ForbiddenError,
     FreeholdError,
     HistoryError,
+    IdempotencyError,
     IsolationError,
     ReferenceError,
     SerializationError,
@@ -25,7 +26,7 @@ from freehold.errors import (
 )
 from freehold.model.registry import Constraint
 
-__all__ = ["DRIVER_ERRORS", "translated"]
+__all__ = ["DRIVER_ERRORS", "reported", "translated"]
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
 """What a call of the driver can raise."""
@@ -51,6 +52,25 @@ def translated(
         constraints: what the names of constraints stand for.
         seconds: the call's bound, for the message of a timeout.
     """
+    found = _translated(error, constraints, seconds)
+    # An error of the statement undoes it. One of the connection says nothing of what was sent before.
+    found.unanswered = getattr(error, "severity_en", None) not in ("ERROR", "WARNING")
+    return found
+
+
+def reported(problem: Mapping[str, str], constraints: Mapping[str, Constraint]) -> FreeholdError:
+    """The same for an error that a function caught and told of.
+
+    Args:
+        problem: its `state`, `message`, `constraint`, `table` and `column`.
+        constraints: what the names of constraints stand for.
+    """
+    letters = {"state": "C", "message": "M", "constraint": "n", "table": "t", "column": "c"}
+    fields = {letter: problem[name] for name, letter in letters.items() if problem.get(name)}
+    return translated(asyncpg.PostgresError.new({"S": "ERROR", "V": "ERROR", **fields}), constraints)
+
+
+def _translated(error: BaseException, constraints: Mapping[str, Constraint], seconds: float | None) -> FreeholdError:
     if isinstance(error, asyncpg.PostgresError):
         return _from_sqlstate(error, constraints, seconds)
     if isinstance(error, asyncio.TimeoutError):
@@ -97,6 +117,8 @@ def _from_sqlstate(
         return HistoryError(message, hint="ask for a later moment; 'freehold log prune' removed what was before")
     if state == "FH100":
         return ValidationError.single((), message, "not_in_the_past", subject="moment")
+    if state == "FH206":
+        return IdempotencyError(message, hint="use a new key for other changes; nothing was written")
     if state == "FH300":
         return ForbiddenError(message, hint="remove what is left in it first")
     if state == "FH301":

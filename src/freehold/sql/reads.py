@@ -16,6 +16,7 @@ from freehold.model.shapes import Included, Shape
 from freehold.sql.filters import condition, joined, visible
 from freehold.sql.found import found_rows
 from freehold.sql.identifiers import Schemas, quoted
+from freehold.sql.locks import Lock
 from freehold.sql.statements import Arguments, Statement, in_context
 
 __all__ = [
@@ -65,19 +66,25 @@ def get_statement(shape: Shape, ids: Sequence[UUID], schemas: Schemas, *, delete
     return _by_id(shape, ids, schemas, deleted, as_json=True)
 
 
-def get_rows_statement(shape: Shape, ids: Sequence[UUID], schemas: Schemas, *, deleted: bool = False) -> Statement:
+def get_rows_statement(
+    shape: Shape, ids: Sequence[UUID], schemas: Schemas, *, deleted: bool = False, lock: Lock | None = None
+) -> Statement:
     """Some records by id, a row of columns each."""
-    return _by_id(shape, ids, schemas, deleted, as_json=False)
+    return _by_id(shape, ids, schemas, deleted, as_json=False, lock=lock)
 
 
-def _by_id(shape: Shape, ids: Sequence[UUID], schemas: Schemas, deleted: bool, *, as_json: bool) -> Statement:
+def _by_id(
+    shape: Shape, ids: Sequence[UUID], schemas: Schemas, deleted: bool, *, as_json: bool, lock: Lock | None = None
+) -> Statement:
     single = len(ids) == 1
-    text = _by_id_text(shape, schemas, deleted, single=single, as_json=as_json)
+    text = _by_id_text(shape, schemas, deleted, single=single, as_json=as_json, lock=lock)
     return Statement(text, (ids[0] if single else list(ids),))
 
 
 @lru_cache(maxsize=4096)
-def _by_id_text(shape: Shape, schemas: Schemas, deleted: bool, *, single: bool, as_json: bool) -> str:
+def _by_id_text(
+    shape: Shape, schemas: Schemas, deleted: bool, *, single: bool, as_json: bool, lock: Lock | None
+) -> str:
     # One id has a text of its own: `= any` is planned anew for each call, because a short array looks cheaper than the average.
     found = "t.id = $3::uuid" if single else "t.id = any ($3::uuid[])"
     brought = (
@@ -86,7 +93,17 @@ def _by_id_text(shape: Shape, schemas: Schemas, deleted: bool, *, single: bool, 
         else _plain_columns(shape.fields, "t")
     )
     where = f"{visible(shape.entity, 't', deleted=deleted)} and {found}"
-    return in_context(schemas, f"select {brought} from {schemas.rows(shape.entity)} as t where {where}")
+    body = f"select {brought} from {schemas.rows(shape.entity)} as t where {where}"
+    if (
+        lock is not None
+    ):  # in the order of the ids, so that two that lock the same records wait for each other in one direction only
+        body = _locked(f"{body} order by t.id", lock)
+    return in_context(schemas, body)
+
+
+def _locked(select: str, lock: Lock) -> str:
+    """A select whose rows are locked, as one that can be given a limit."""
+    return f"select t.* from ({select}{lock.clause}) as t"
 
 
 @lru_cache(maxsize=4096)
@@ -128,6 +145,7 @@ def list_statement(
     backward: bool = False,
     total: bool = False,
     deleted: bool = False,
+    lock: Lock | None = None,
 ) -> Statement:
     """One page and, if there is one, the row beyond it, each as JSON; in reversed order where it is read backward.
 
@@ -144,8 +162,9 @@ def list_statement(
         backward: whether the page lies before `start`.
         total: whether to count all that match.
         deleted: whether deleted rows are in.
+        lock: locks the rows of the page. The one beyond it is not read then, and does not go with a search or a total.
     """
-    return _listed(shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, as_json=True)
+    return _listed(shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, lock, as_json=True)
 
 
 def list_rows_statement(
@@ -160,18 +179,19 @@ def list_rows_statement(
     backward: bool = False,
     total: bool = False,
     deleted: bool = False,
+    lock: Lock | None = None,
 ) -> Statement:
     """The same as `list_statement`, but as rows of columns. An empty page with a total is a row of nulls and the total."""
-    if start is None and search is None and filter_ == And(()):
+    if start is None and search is None and lock is None and filter_ == And(()):
         return _first_rows(shape, tuple(sorts), limit, schemas, backward, total, deleted)
-    return _listed(shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, as_json=False)
+    return _listed(shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, lock, as_json=False)
 
 
 @lru_cache(maxsize=4096)
 def _first_rows(
     shape: Shape, sorts: tuple[Sort, ...], limit: int, schemas: Schemas, backward: bool, total: bool, deleted: bool
 ) -> Statement:
-    return _listed(shape, And(()), sorts, limit, schemas, None, None, backward, total, deleted, as_json=False)
+    return _listed(shape, And(()), sorts, limit, schemas, None, None, backward, total, deleted, None, as_json=False)
 
 
 def _listed(
@@ -185,6 +205,7 @@ def _listed(
     backward: bool,
     total: bool,
     deleted: bool,
+    lock: Lock | None,
     *,
     as_json: bool,
 ) -> Statement:
@@ -193,7 +214,11 @@ def _listed(
     where = _matching(entity, filter_, arguments, schemas, deleted)
     stretches = () if start is None else _stretches(ways, start, arguments)
     columns = "t.*" if as_json else _plain_columns(shape.fields, "t")
-    body = found.page(f"select {columns} {where}", _order(ways, "t"), limit + 1, stretches)
+    if lock is None:
+        body = found.page(f"select {columns} {where}", _order(ways, "t"), limit + 1, stretches)
+    else:  # rows of a union cannot be locked, and one beyond the page is not to be
+        beyond = [" or ".join(f"({stretch})" for stretch in stretches)] if stretches else ()
+        body = _locked(found.page(f"select {columns} {where}", _order(ways, "t"), limit, beyond), lock)
     if as_json:
         body = f"select {_json_columns(shape, ways, arguments, schemas)} from ({body}) as t"
     if total:

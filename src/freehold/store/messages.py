@@ -1,19 +1,34 @@
 """One context's messages to the database, and checks that all calls share."""
 
-from collections.abc import Sequence
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
-from freehold.errors import IsolationError, ValidationError
+from freehold.errors import FreeholdError, IsolationError, OutcomeUnknownError, ValidationError
 from freehold.model.context import Context
 from freehold.postgres.connections import Row
 from freehold.sql.statements import Statement
 from freehold.store.store import Store
 
-__all__ = ["Messenger", "checked_id", "checked_version"]
+__all__ = ["Channel", "Messenger", "checked_id", "checked_version"]
 
 LARGEST_VERSION = 2**31 - 1
+SETTLING = 30.0
+"""Seconds in which the database is asked whether a write was committed whose reply was lost."""
+
+
+class Channel(Protocol):
+    """What a messenger sends on: the pool, each message on any of its connections; or a transaction. See `Pool`."""
+
+    @property
+    def group(self) -> object: ...  # noqa: D102
+    async def fetch(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Sequence[Any]: ...  # noqa: D102
+    async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
+    async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
 
 
 class Messenger:
@@ -24,6 +39,8 @@ class Messenger:
         context: who asks.
         timeout: seconds a message may take; None is the pool's bound.
         moment: reads are about what was then; None is now.
+        parent: the messenger of the session that this one came from; when that is closed, this one is too.
+        channel: what it sends on: a transaction; None is the parent's, or any connection of the pool.
     """
 
     def __init__(
@@ -34,6 +51,7 @@ class Messenger:
         *,
         moment: datetime | None = None,
         parent: "Messenger | None" = None,
+        channel: Channel | None = None,
     ) -> None:
         if not isinstance(context, Context):
             raise IsolationError(
@@ -49,9 +67,15 @@ class Messenger:
         self.context = context
         self.open = True
         self._parent = parent
+        self.channel: Channel = channel or (parent.channel if parent is not None else store.pool)
         self.timeout = timeout
         setting = None if moment is None else context.setting(as_of=moment.isoformat())
         self._prefix = (context.organization_id, store.seal.apply(context, setting))
+
+    @property
+    def group(self) -> object:
+        """Reads of one group may be sent as one."""
+        return self.channel.group
 
     async def read(self, statement: Statement) -> Row:
         """The one row of a statement that was built for this context."""
@@ -59,21 +83,102 @@ class Messenger:
 
     async def rows(self, statement: Statement) -> Sequence[Any]:
         """The rows of a statement that was built for this context, each with its columns in order and by name."""
-        self._check_open()
+        self.check_open()
         arguments = (*self._prefix, *statement.arguments)
-        return await self.store.pool.fetch(statement.text, arguments, timeout=self.timeout)
+        return await self.channel.fetch(statement.text, arguments, timeout=self.timeout)
 
     async def call(self, text: str, arguments: Sequence[Any] = ()) -> Row:
         """The one row of a statement whose first parameters are the organization and the context."""
-        self._check_open()
-        row = await self.store.pool.fetch_row(text, (*self._prefix, *arguments), timeout=self.timeout)
+        self.check_open()
+        row = await self.channel.fetch_row(text, (*self._prefix, *arguments), timeout=self.timeout)
         return {} if row is None else row
 
-    def _check_open(self) -> None:
+    async def look(self, text: str, arguments: Sequence[Any]) -> Row:
+        """The same of a statement that makes its transaction read-only, which it stays for this call alone."""
+        self.check_open()
+        row = await self.channel.look(text, (*self._prefix, *arguments), timeout=self.timeout)
+        return {} if row is None else row
+
+    def note(self, unit_id: UUID) -> str:
+        """The statement that notes a unit of work where its transaction has written anything, to be sent together with a COMMIT.
+
+        Scripts take no parameters. So what is not a UUID is in it as hexadecimal digits.
+        """
+        organization, context = self._prefix
+        entered = f"{self.store.schemas.own('enter')}('{organization}', convert_from(decode('{context.encode().hex()}', 'hex'), 'UTF8'))"
+        return (
+            f"select {self.store.schemas.own('open_unit')}('{unit_id}', null, null, null) from {entered} "
+            f"where pg_current_xact_id_if_assigned() is not null; "
+        )
+
+    async def write(self, text: str, arguments: Sequence[Any], unit_id: UUID) -> Row:
+        """The one row of a statement that writes, and notes a unit of work with its answer.
+
+        Where its reply is lost, the database is asked on another connection whether it was committed; if it was not, it
+        never will be. So the write is never repeated, and what is returned or raised is the truth.
+
+        Args:
+            text: whose first parameters are the organization and the context.
+            arguments: from $3 on.
+            unit_id: the unit that it notes.
+
+        Returns:
+            The row; after a lost reply `answer`, `xid` and `at` as they were noted.
+
+        Raises:
+            OutcomeUnknownError: the database cannot be asked.
+        """
+        try:
+            return await self.call(text, arguments)
+        except FreeholdError as error:
+            if not error.unanswered:
+                raise
+            settled = await self.settle(unit_id)
+            if settled is None:
+                error.unanswered = False
+                error.hint = "nothing was written; retry"
+                raise
+            return settled
+
+    async def settle(self, unit_id: UUID) -> Row | None:
+        """What was noted of a unit of work; None where it was not committed, and never will be.
+
+        Raises:
+            OutcomeUnknownError: the database cannot be asked.
+        """
+        entered = f"select u.* from {self.store.schemas.entry} cross join lateral"
+        text = f"{entered} {self.store.schemas.own('settle_unit')}($3) as u"
+        until = time.monotonic() + SETTLING
+        pause = 0.02
+        while True:
+            try:
+                row = await self.store.pool.fetch_row(text, (*self._prefix, unit_id), timeout=SETTLING)
+            except FreeholdError as error:
+                if not error.unanswered and error.code[:3] != "FH4":
+                    raise
+                if time.monotonic() > until:
+                    raise OutcomeUnknownError(unit_id) from error
+                await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # jitter, no secret
+                pause = min(pause * 2, 1.0)
+                continue
+            return _settled(row or {})
+
+    def check_open(self) -> None:
+        """Whether its session is open still.
+
+        Raises:
+            IsolationError: it is closed.
+        """
         if not self.open or (self._parent is not None and not self._parent.open):
             raise IsolationError(
                 "the session is closed", hint="keep calls inside of 'async with database.session(context)'"
             )
+
+
+def _settled(noted: Mapping[str, Any]) -> Row | None:
+    if noted.get("xid") is None:
+        return None
+    return {"answer": noted["told"], "xid": noted["xid"], "at": noted["at"]}
 
 
 def checked_id(value: Any, subject: str) -> UUID:

@@ -154,7 +154,7 @@ async def query(
         )
     text, arguments = _bound(statement, values)
     function = messenger.store.schemas.own("read")
-    row = await messenger.call(
+    row = await messenger.look(
         f"select {function}($1, $2, $3, $4::jsonb, $5) as rows", [text, arguments, limit + 1]
     )  # a quoted name
     rows = row["rows"]
@@ -181,7 +181,7 @@ async def explain(messenger: Messenger, statement: Any, values: Mapping[str, Any
     """PostgreSQL's plan of a hand-written query, as it prints it in JSON."""
     text, arguments = _bound(statement, values)
     function = messenger.store.schemas.own("explain")
-    row = await messenger.call(f"select {function}($1, $2, $3, $4::jsonb) as plan", [text, arguments])  # a quoted name
+    row = await messenger.look(f"select {function}($1, $2, $3, $4::jsonb) as plan", [text, arguments])  # a quoted name
     plan: Mapping[str, Any] = from_json(row["plan"])[0]
     return plan
 

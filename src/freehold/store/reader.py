@@ -9,7 +9,7 @@ can join, because none is ready to run, asks at once.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import pydantic
@@ -26,6 +26,7 @@ from freehold.model.shapes import Shape
 from freehold.model.values import to_json_shape
 from freehold.model.words import parse_words
 from freehold.postgres.connections import Row
+from freehold.sql.locks import Lock
 from freehold.sql.past import Past
 from freehold.sql.reads import (
     count_statement,
@@ -42,6 +43,9 @@ from freehold.store.search import check_searchable
 __all__ = ["Reader"]
 
 EntityT = TypeVar("EntityT", bound=Entity)
+
+_Key: TypeAlias = tuple[str, bool, bool, object]
+"""Which gets can be one: of an entity, with private fields, with deleted records, of a group of the messenger's."""
 
 MAXIMUM_IDS = 1_000
 """Records of one get."""
@@ -61,10 +65,15 @@ class _Asked:
     binding: str
     continued: bool
     search: str | None
+    lock: Lock | None
 
     def place(self, record: Entity) -> list[Any]:
         """Where a record stands in the order, for a cursor."""
         return [to_json_shape(getattr(record, sort.field.name)) for sort in self.sorts]
+
+    def goes_on(self, found: int) -> bool:
+        """Whether there is more behind the page. Of one that is locked it is not known, so that the last may be empty."""
+        return found > self.limit if self.lock is None else found == self.limit
 
     def place_in(self, row: Row) -> Any:
         """The same of a row of JSON."""
@@ -111,13 +120,13 @@ class Reader:
     def __init__(self, messenger: Messenger) -> None:
         self._messenger = messenger
         self._store = messenger.store
-        self._batches: dict[tuple[str, bool, bool], _Batch] = {}
+        self._batches: dict[_Key, _Batch] = {}
 
     async def get(self, cls: type[EntityT], id: Any, *, private: bool, deleted: bool) -> EntityT:
         """One record; shares its message with the other gets of this tick."""
         entity = self._store.registry[cls]
         id = checked_id(id, entity.name)
-        key = (entity.name, private, deleted)
+        key = (entity.name, private, deleted, self._messenger.group)
         if not self._batches and not _others_are_ready():
             alone = await self.get_many(cls, [id], private=private, deleted=deleted)
             if not alone:
@@ -138,7 +147,7 @@ class Reader:
             raise NotFoundError(entity.name, id)
         return record  # type: ignore[no-any-return]  # parsed as cls
 
-    async def _lead(self, cls: type[Entity], key: tuple[str, bool, bool], id: UUID) -> Mapping[UUID, Any]:
+    async def _lead(self, cls: type[Entity], key: _Key, id: UUID) -> Mapping[UUID, Any]:
         batch = self._batches[key] = _Batch(id)
         try:
             await asyncio.sleep(0)
@@ -156,21 +165,25 @@ class Reader:
         batch.settle(found)
         return found
 
-    def _close(self, key: tuple[str, bool, bool], batch: _Batch) -> None:
+    def _close(self, key: _Key, batch: _Batch) -> None:
         if self._batches.get(key) is batch:
             del self._batches[key]
 
-    async def get_many(self, cls: type[EntityT], ids: Sequence[UUID], *, private: bool, deleted: bool) -> list[EntityT]:
+    async def get_many(
+        self, cls: type[EntityT], ids: Sequence[UUID], *, private: bool, deleted: bool, lock: Lock | None = None
+    ) -> list[EntityT]:
         """Records by id, in no order."""
         shape = self._store.shapes.parse(self._store.registry[cls], private=private)
-        if len(ids) == 1 and not private and not deleted and not isinstance(self._store.schemas, Past):
+        simple = not private and not deleted and lock is None
+        if len(ids) == 1 and simple and not isinstance(self._store.schemas, Past):
             # No such record is a row of nulls.
             rows = await self._messenger.rows(
                 Statement(action_call(shape.entity, self._store.schemas, "get"), (ids[0],))
             )
             rows = [row for row in rows if row[0] is not None]
         else:
-            rows = await self._messenger.rows(get_rows_statement(shape, ids, self._store.schemas, deleted=deleted))
+            statement = get_rows_statement(shape, ids, self._store.schemas, deleted=deleted, lock=lock)
+            rows = await self._messenger.rows(statement)
         return self._store.reader(shape).read(cls, rows)
 
     async def get_json(self, shape: Shape, ids: Sequence[UUID], *, deleted: bool) -> bytes | None:
@@ -222,6 +235,7 @@ class Reader:
         deleted: bool,
         private: bool,
         as_json: bool,
+        lock: Lock | None = None,
     ) -> Page[Any]:
         """One page."""
         entity, registry = self._store.registry[cls], self._store.registry
@@ -240,7 +254,9 @@ class Reader:
         start = None
         if cursor is not None:
             start = self._store.signer.read(cursor, bound, sorts, subject="before" if backward else "after")
-        asked = _Asked(shape, condition, sorts, limit, start, backward, deleted, bound, cursor is not None, search)
+        asked = _Asked(
+            shape, condition, sorts, limit, start, backward, deleted, bound, cursor is not None, search, lock
+        )
         if words == ():
             return Page([], json=b"[]" if as_json else None, total=0 if with_total else None)
         if shape.plain and not as_json:
@@ -251,7 +267,7 @@ class Reader:
         """A page of plain records, from rows of columns."""
         statement = list_rows_statement(
             asked.shape, asked.condition, asked.sorts, asked.limit, self._store.schemas,
-            search=asked.search, start=asked.start, backward=asked.backward, total=with_total, deleted=asked.deleted,
+            search=asked.search, start=asked.start, backward=asked.backward, total=with_total, deleted=asked.deleted, lock=asked.lock,
         )  # fmt: skip
         rows = await self._messenger.rows(statement)
         total = rows[0]["total"] if with_total else None
@@ -263,7 +279,7 @@ class Reader:
             total=total,
             ends=lambda: [asked.place(record) for record in (records[0], records[-1])],
             near=asked.continued and bool(records),
-            far=len(rows) > asked.limit,
+            far=asked.goes_on(len(rows)),
             backward=asked.backward,
             signer=self._store.signer,
             binding=asked.binding,
@@ -273,7 +289,7 @@ class Reader:
         """A page of anything, from JSON that PostgreSQL made."""
         statement = list_statement(
             asked.shape, asked.condition, asked.sorts, asked.limit, self._store.schemas,
-            search=asked.search, start=asked.start, backward=asked.backward, total=with_total, deleted=asked.deleted,
+            search=asked.search, start=asked.start, backward=asked.backward, total=with_total, deleted=asked.deleted, lock=asked.lock,
         )  # fmt: skip
         rows = await self._messenger.rows(statement)
         total = rows[0]["total"] if with_total else None
@@ -291,7 +307,7 @@ class Reader:
             total=total,
             ends=lambda: [asked.place_in(row) for row in (page[0], page[-1])],
             near=asked.continued and bool(page),
-            far=len(found) > asked.limit,
+            far=asked.goes_on(len(found)),
             backward=asked.backward,
             signer=self._store.signer,
             binding=asked.binding,

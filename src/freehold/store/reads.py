@@ -16,7 +16,7 @@ from freehold.store.messages import Messenger, checked_id
 from freehold.store.queries import Group, aggregate
 from freehold.store.reader import MAXIMUM_IDS, Reader
 
-__all__ = ["Reads"]
+__all__ = ["IncludeMap", "Reads", "checked_ids", "only"]
 
 EntityT = TypeVar("EntityT", bound=Entity)
 
@@ -100,16 +100,7 @@ class Reads:
             ids: at most 1,000.
             private, deleted: as in `get`.
         """
-        name = self._messenger.store.registry[entity].name
-        if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Collection):
-            raise ValidationError.single(
-                ("ids",), f"must be a list of ids, not {type(ids).__name__}", "list_type", subject="get_many"
-            )
-        if len(ids) > MAXIMUM_IDS:
-            raise ValidationError.single(
-                ("ids",), f"has more than {MAXIMUM_IDS} ids; split the call", "too_long", subject="get_many"
-            )
-        wanted = list(dict.fromkeys(checked_id(id, name) for id in ids))
+        wanted = checked_ids(self._messenger.store.registry[entity].name, ids)
         if not wanted:
             return []
         found = {
@@ -133,11 +124,7 @@ class Reads:
             ValidationError: the filter is wrong, or matches more than one record.
         """
         page = await self.list(entity, where=where, limit=2, include=include, private=private, deleted=deleted)
-        if len(page) > 1:
-            raise ValidationError.single(
-                (), "matches more than one record; narrow it, or use list", "not_unique", subject="where"
-            )
-        return page[0] if page.records else None
+        return only(page)
 
     async def exists(
         self, entity: type[Entity], where: Mapping[str, Any] | None = None, *, deleted: bool = False
@@ -278,3 +265,33 @@ class Reads:
         return await aggregate(
             self._messenger, entity, group_by=group_by, measures=measures, where=where, limit=limit, deleted=deleted
         )
+
+
+def checked_ids(name: str, ids: Any) -> "list[UUID]":
+    """The ids of a call, each once.
+
+    Raises:
+        ValidationError: they are no list of ids, or too many.
+    """
+    if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Collection):
+        raise ValidationError.single(
+            ("ids",), f"must be a list of ids, not {type(ids).__name__}", "list_type", subject="get_many"
+        )
+    if len(ids) > MAXIMUM_IDS:
+        raise ValidationError.single(
+            ("ids",), f"has more than {MAXIMUM_IDS} ids; split the call", "too_long", subject="get_many"
+        )
+    return list(dict.fromkeys(checked_id(id, name) for id in ids))
+
+
+def only(page: "Page[EntityT]") -> EntityT | None:
+    """The one record of a page, or None.
+
+    Raises:
+        ValidationError: there are more.
+    """
+    if len(page) > 1:
+        raise ValidationError.single(
+            (), "matches more than one record; narrow it, or use list", "not_unique", subject="where"
+        )
+    return page[0] if page.records else None

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from freehold.errors import TransactionError
 from freehold.model.context import Context
 from freehold.model.entity import Entity, Input
 from freehold.store.history import Change, history
@@ -23,9 +24,10 @@ from freehold.store.reads import Reads
 from freehold.store.revert import revert
 from freehold.store.search import SearchPage, search
 from freehold.store.store import Store
+from freehold.store.transaction import DEADLINE, Isolation, Transactional, checked_terms, held
 from freehold.store.writer import Target, Writer
 
-__all__ = ["Session"]
+__all__ = ["Session", "Transaction"]
 
 EntityT = TypeVar("EntityT", bound=Entity)
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -40,10 +42,13 @@ class Session(Reads):
         store: what the database's sessions share.
         context: who asks.
         timeout: seconds each call may take; None is the database's bound.
+        messenger: sends its calls; made from the other arguments where it is not given.
     """
 
-    def __init__(self, store: Store, context: Context, *, timeout: float | None = None) -> None:
-        super().__init__(Messenger(store, context, timeout))
+    def __init__(
+        self, store: Store, context: Context, *, timeout: float | None = None, messenger: Messenger | None = None
+    ) -> None:
+        super().__init__(messenger or Messenger(store, context, timeout))
         self._writer = Writer(self._messenger)
 
     async def __aenter__(self) -> "Session":
@@ -53,6 +58,39 @@ class Session(Reads):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._messenger.open = False
+
+    @property
+    def store(self) -> Store:
+        """What the database's sessions share: for tools that look behind them."""
+        return self._messenger.store
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, isolation: Isolation = "read_committed", read_only: bool = False, deadline: float = DEADLINE
+    ) -> AsyncIterator["Transaction"]:
+        """A transaction in which all its calls run, on one connection that it holds.
+
+            async with session.transaction() as transaction:
+                item = await transaction.get(Item, id, for_update=True)
+                await transaction.update(item, stock=item.stock - 1)
+
+        It commits where the block ends, and is rolled back where an exception leaves it. Calls of this session go on beside it.
+
+        Args:
+            isolation: `"read_committed"`: each call reads what is committed when it begins. `"repeatable_read"`: all read what was
+                committed at the transaction's begin. `"serializable"`: moreover, it is as if transactions ran one after the other.
+            read_only: whether it refuses to write.
+            deadline: seconds from begin to end, at most a day; then it is rolled back.
+
+        Raises:
+            SerializationError: it cannot stand beside another transaction; repeat it as a whole, as `Database.run` does.
+            TransactionError: a call has failed whose error was caught inside of the block; nothing was kept.
+            TimeoutError: the deadline has passed; nothing was kept.
+            UnavailableError: no connection came free in time, or it was lost; nothing was kept.
+        """
+        terms = checked_terms(isolation, read_only, deadline)
+        async with held(self._messenger, terms) as messenger:
+            yield Transaction(messenger.store, messenger.context, messenger=messenger)
 
     @overload
     async def sql(
@@ -242,3 +280,23 @@ class Session(Reads):
             ConcurrencyError, NotFoundError: as in `update`.
         """
         return await revert(self._messenger, self._writer, record, to_version)  # type: ignore[return-value]  # of the target's class
+
+
+class Transaction(Transactional, Session):
+    """All calls of a session in one transaction; get one from `Session.transaction`.
+
+    Calls of concurrent tasks take turns. A call that PostgreSQL refuses ends the transaction, or the savepoint that it is in;
+    what is an answer (a record that is not there or has another version, input that is not valid) does not.
+    """
+
+    def __init__(self, store: Store, context: Context, *, messenger: Messenger) -> None:
+        super().__init__(store, context, messenger=messenger)
+        self._read_only = self._transaction.terms.read_only
+
+    @asynccontextmanager
+    async def transaction(self, **_: Any) -> AsyncIterator["Transaction"]:  # Any: whatever a session's takes
+        """Is refused: what could be undone by itself inside of a transaction is a savepoint."""
+        raise TransactionError(
+            "a transaction cannot be begun inside of another one", hint="async with transaction.savepoint(): ..."
+        )
+        yield self

@@ -1,22 +1,22 @@
 """A database whose changes are taken back: all calls of a test in one transaction, on one connection.
 
 Each call runs in a savepoint of its own, as if it were the transaction that it is in production: a failed one leaves
-nothing, and its context ends with it. Calls take turns. What needs transactions that see each other (races, locks,
-another program's connection) cannot be tried here; a copied database is for that.
+nothing, and its context ends with it. A transaction of the test's is a savepoint too: while it is open, calls of other tasks
+wait, and calls of its own task that are made beside it run inside of it. What needs transactions that see each other (races,
+locks, isolation levels, another program's connection) or that end by themselves (deadlines) cannot be tried here; a copied
+database is for that.
 """
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from freehold.app import Application, Database
-from freehold.errors import ConfigurationError
-from freehold.model.registry import Constraint
+from freehold.errors import ConfigurationError, FreeholdError
 from freehold.postgres.connections import Address, Pool, Row
-from freehold.postgres.sqlstate import DRIVER_ERRORS, translated
+from freehold.postgres.transactions import HeldTransaction, Terms
 from freehold.sql.identifiers import Schemas, literal
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["rolled_back"]
 
-_SAVEPOINT = "savepoint freehold_call"
-_UNDO = "rollback to savepoint freehold_call; release savepoint freehold_call"
+TIMEOUT = 30.0
+"""Seconds a statement may take."""
+A_DAY = Terms(deadline=86_400)  # somebody may stand in a debugger
 
 
 @asynccontextmanager
@@ -40,36 +41,28 @@ async def rolled_back(address: Address, application: Application) -> AsyncIterat
         store = database._store
         driver = await address.open()
         try:
-            await driver.execute("set idle_in_transaction_session_timeout = 0")  # somebody may stand in a debugger
-            transaction = driver.transaction()
-            await transaction.start()
-            pool = _Transaction(driver, application.registry.constraints, application.schemas)
-            # A store asks its pool for fetch and fetch_row; whatever else a pool has is refused here by name.
-            yield Database(application, replace(store, pool=cast("Pool", pool)))
-            await pool.settled()
-            await transaction.rollback()
+            await driver.execute("set idle_in_transaction_session_timeout = 0; begin")
+            constraints = application.registry.constraints
+            held = HeldTransaction(driver, constraints, A_DAY, timeout=TIMEOUT, release=lambda _: None)
+            # A store asks its pool for what this class has; whatever else a pool has is refused by name.
+            yield Database(application, replace(store, pool=cast("Pool", _Calls(held, application.schemas))))
+            await held.rollback()
         finally:
             driver.terminate()
 
 
-class _Transaction:
+class _Calls:
     """What a session asks of a pool, within one transaction."""
 
-    def __init__(
-        self,
-        driver: "asyncpg.Connection[asyncpg.Record]",
-        constraints: Mapping[str, Constraint],
-        schemas: Schemas,
-        timeout: float = 30.0,
-    ) -> None:
-        self._driver = driver
-        self._constraints = constraints
-        self._timeout = timeout
-        self._turn = asyncio.Lock()
-        self._undoing: asyncio.Task[None] | None = None
+    def __init__(self, held: HeldTransaction, schemas: Schemas) -> None:
+        self._held = held
         settings = (f"{schemas.engine}.organization_id", f"{schemas.engine}.context")
-        forget = ", ".join(f"set_config({literal(name)}, '', true)" for name in settings)
-        self._keep = f"select {forget}; release savepoint freehold_call"
+        # The context of a call ends with it, so that the next one may be another organization's.
+        self._forget = "select " + ", ".join(f"set_config({literal(name)}, '', true)" for name in settings) + "; "
+
+    @property
+    def group(self) -> object:
+        return self._held.group
 
     async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
         rows = await self.fetch(text, arguments, timeout=timeout)
@@ -78,35 +71,60 @@ class _Transaction:
     async def fetch(
         self, text: str, arguments: Sequence[Any], *, timeout: float | None = None
     ) -> "list[asyncpg.Record]":
-        bound = self._timeout if timeout is None else timeout
-        async with self._turn:
-            await self.settled()
-            try:
-                await self._driver.execute(_SAVEPOINT)
-                rows: list[asyncpg.Record] = await self._driver.fetch(text, *arguments, timeout=bound)
-                # A call that made itself read-only has written nothing; only undoing lifts that again.
-                only_read = await self._driver.fetchval("show transaction_read_only") == "on"
-                await self._driver.execute(_UNDO if only_read else self._keep)
-            except BaseException as error:
-                self._undoing = asyncio.get_running_loop().create_task(self._undo())
-                if isinstance(error, DRIVER_ERRORS):
-                    await asyncio.shield(self._undoing)
-                    raise translated(error, self._constraints, bound) from error
-                raise
-        return rows
+        async with self._held.savepoint(ends=self._forget):
+            return await self._held.fetch(text, arguments, timeout=timeout)
 
-    async def settled(self) -> None:
-        """Waits until a call that was given up has left nothing."""
-        if self._undoing is not None:
-            await asyncio.shield(self._undoing)
-            self._undoing = None
+    async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
+        async with self._held.savepoint(ends=self._forget):
+            return await self._held.look(text, arguments, timeout=timeout)
 
-    async def _undo(self) -> None:
-        with contextlib.suppress(*DRIVER_ERRORS):  # the connection is lost, as the next call will say
-            await self._driver.execute(_UNDO)
+    async def begin(self, terms: Terms, *, timeout: float | None = None) -> "_Nested":  # noqa: ARG002  # as a pool's
+        nested = _Nested(self._held, terms)
+        await nested.begin(self._forget)
+        return nested
 
     def __getattr__(self, name: str) -> Any:
         raise ConfigurationError(
             f"{name} of a pool needs connections of its own, and this test has one transaction",
             hint='mark the test with @pytest.mark.freehold(isolation="copy")',
         )
+
+
+class _Undone(Exception):  # noqa: N818  # no error: what leaves a savepoint to undo it
+    """Ends a transaction that is not kept."""
+
+
+class _Nested:
+    """What a session asks of a transaction of its own, as a savepoint."""
+
+    def __init__(self, held: HeldTransaction, terms: Terms) -> None:
+        self.terms = terms
+        self.lost: FreeholdError | None = None
+        self.ended = False
+        self._held = held
+        self._block: contextlib.AbstractAsyncContextManager[None] | None = None
+        self.fetch, self.fetch_row, self.look = held.fetch, held.fetch_row, held.look
+        self.savepoint = held.savepoint
+
+    @property
+    def group(self) -> object:
+        return self._held.group
+
+    async def begin(self, forget: str) -> None:
+        opening = "set local transaction_read_only = on; " if self.terms.read_only else ""
+        self._block = self._held.savepoint(ends=forget, opening=opening)
+        await self._block.__aenter__()
+
+    async def commit(self, note: str = "") -> None:  # noqa: ARG002  # nobody asks afterwards whether it happened
+        if self.terms.read_only:  # only undoing makes the test's transaction writable again
+            await self.rollback()
+        elif self._block is not None:
+            block, self._block, self.ended = self._block, None, True
+            await block.__aexit__(None, None, None)
+
+    async def rollback(self) -> None:
+        if self._block is not None:
+            block, self._block, self.ended = self._block, None, True
+            undone = _Undone()
+            with contextlib.suppress(_Undone):
+                await block.__aexit__(_Undone, undone, None)

@@ -118,7 +118,8 @@ def _table(each: Difference, plan: Plan) -> str | None:
 
 
 _SEARCH = ("search_create", "search_update", "search_delete", "search_rebuild")
-_ACTIONS = ("get", "create", "update", "delete", "restore", "purge", *_SEARCH)
+_WRITES = ("create", "update", "delete", "restore", "purge")
+_ACTIONS = ("get", *_WRITES, *(f"{action}_all" for action in _WRITES), *_SEARCH)
 
 
 def _of_engine(each: Difference, plan: Plan) -> bool:

@@ -1,0 +1,391 @@
+"""A transaction that holds one connection from its begin to its end.
+
+Authority: the server. What it reports of a statement decides whether the level on which the statement ran (the transaction,
+or its innermost savepoint) goes on; where it reported nothing, it is asked. A level that has failed takes no more calls
+until it is undone, and a transaction that has failed is never sent a COMMIT.
+
+Ends: it commits, it rolls back, its connection is lost, or its deadline passes. Whichever comes first gives the connection
+back, once. After the deadline that happens without a call, so that somebody who waits elsewhere holds no locks meanwhile;
+the server has the same bounds, and a second more, for a program that does not even get to that.
+
+Failures: a connection on which a ROLLBACK fails is closed and not given back. A COMMIT whose answer does not arrive is neither
+done nor undone as far as this module knows: `commit` returns the error, and its caller finds out.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+
+from freehold.errors import ForbiddenError, FreeholdError, TimeoutError, TransactionError, UnavailableError
+from freehold.model.registry import Constraint
+from freehold.postgres.address import Driver
+from freehold.postgres.sqlstate import DRIVER_ERRORS, translated
+from freehold.postgres.turns import Level, Turns
+
+__all__ = ["HeldTransaction", "Terms"]
+
+T = TypeVar("T")
+Row = Mapping[str, Any]  # Any: a column's value
+
+PATIENCE = 5.0
+"""Seconds for a rollback, and for what a cancelled task still waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a transaction begins with.
+
+    Args:
+        isolation: PostgreSQL's level, in its words.
+        read_only: whether it refuses to write.
+        deadline: seconds from its begin to its end.
+    """
+
+    isolation: str = "read committed"
+    read_only: bool = False
+    deadline: float = 30.0
+
+    def script(self, timeout: float, version: int) -> str:
+        """What begins it, in one message. Bounds that the role has already are kept where they are tighter.
+
+        Args:
+            timeout: seconds that a statement may take.
+            version: the server's; from 17 on it bounds a transaction as a whole.
+        """
+        bounds = {
+            "statement_timeout": min(timeout, self.deadline),
+            "idle_in_transaction_session_timeout": self.deadline,
+        }
+        if version >= 17:
+            bounds["transaction_timeout"] = self.deadline
+        settings = ", ".join(
+            f"set_config('{name}', least({int((seconds + 1) * 1000)}, "
+            f"nullif(extract(epoch from current_setting('{name}')::interval) * 1000, 0)::bigint)::text, true)"
+            for name, seconds in bounds.items()
+        )
+        access = "read only" if self.read_only else "read write"
+        return f"begin isolation level {self.isolation} {access}; select {settings}"
+
+
+class HeldTransaction:
+    """A transaction on a connection of its own; `Pool.begin` makes it.
+
+    Args:
+        driver: its connection, on which it has begun.
+        constraints: what the names of constraints in errors stand for.
+        terms: how it began.
+        timeout: seconds a statement may take, unless the call says otherwise.
+        release: gives the connection back.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        constraints: Mapping[str, Constraint],
+        terms: Terms,
+        *,
+        timeout: float,
+        release: Callable[[Driver], None],
+    ) -> None:
+        self.terms = terms
+        self.lost: FreeholdError | None = None
+        """How the connection was lost, before the transaction could end."""
+        self._driver = driver
+        self._constraints = constraints
+        self._timeout = timeout
+        self._release = release
+        self._turns = Turns()
+        self._over: FreeholdError | None = None
+        self._released = False
+        self._owed = 0  # the depth of a savepoint whose release is still to be sent
+        loop = asyncio.get_running_loop()
+        self._end = loop.time() + terms.deadline
+        self._timer = loop.call_at(self._end, self._expire)
+        self._expiry: asyncio.Task[None] | None = None
+
+    @property
+    def failure(self) -> FreeholdError | None:
+        """The call that failed in the transaction itself, outside of every savepoint: it can only be rolled back then."""
+        return self._turns.levels[0].failure
+
+    @property
+    def ended(self) -> bool:
+        """Whether it takes no more calls on any level: it was committed, rolled back or lost, or its deadline has passed."""
+        return self._over is not None
+
+    @property
+    def group(self) -> object:
+        """Calls of one group may be sent as one: those of tasks that stand on the same level."""
+        return self._turns.level()
+
+    async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
+        """The first row of a statement's answer; None where there is none. See `fetch`."""
+        rows = await self.fetch(text, arguments, timeout=timeout)
+        return rows[0] if rows else None
+
+    async def fetch(
+        self, text: str, arguments: Sequence[Any], *, timeout: float | None = None
+    ) -> "list[asyncpg.Record]":
+        """A statement in this transaction, and all rows of its answer; waits while another call runs.
+
+        Args:
+            text: the statement.
+            arguments: bound as $1, $2, ...
+            timeout: seconds; then it is cancelled on the server. Never beyond the transaction's deadline.
+
+        Raises:
+            TransactionError: a call on the same level has failed before, or the transaction has ended.
+            TimeoutError: the statement's bound or the transaction's deadline has passed.
+            FreeholdError: whatever PostgreSQL or the connection reported, translated.
+        """
+        async with self._turns.turn(self._left(timeout)) as level:
+            self._check(level)
+            bound = self._left(timeout)
+            rows: list[asyncpg.Record]
+            rows = await self._tried(level, self._driver.fetch(text, *arguments, timeout=bound), bound)
+        return rows
+
+    async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
+        """The first row of a statement that makes its transaction read-only. All that it set is undone behind it."""
+        row = None
+        with contextlib.suppress(_Looked):
+            async with self.savepoint():
+                row = await self.fetch_row(text, arguments, timeout=timeout)
+                raise _Looked
+        return row
+
+    @asynccontextmanager
+    async def savepoint(self, *, ends: str = "", opening: str = "") -> AsyncIterator[None]:
+        """Rolls back to here where the block ends in an exception, which goes on; keeps what happened otherwise.
+
+        Args:
+            ends: statements that are run in it first, and last where it is kept.
+            opening: statements that are run in it first too.
+
+        Raises:
+            TransactionError: as in `fetch`; at the end, where a call inside has failed and its error was not let out.
+        """
+        async with self._turns.turn(self._left()) as parent:
+            self._check(parent)
+            await self._send(parent, f"{self._release_owed()}savepoint {_name(parent.depth + 1)}; {ends}{opening}")
+            level = self._turns.opened()
+        self._turns.stand(level)
+        try:
+            yield
+            await self._keep(ends)
+        except BaseException:
+            await _uninterrupted(self._undo(level))
+            raise
+        finally:
+            self._turns.stand(parent)
+
+    async def commit(self, note: str = "") -> FreeholdError | None:
+        """Ends the transaction and keeps what happened in it.
+
+        Args:
+            note: statements that are sent together with the COMMIT, before it.
+
+        Returns:
+            None where it is committed. An error where the answer did not come: then it may be committed, or not.
+
+        Raises:
+            TransactionError: a call has failed, or the transaction had ended; nothing was kept.
+            TimeoutError: the deadline had passed; nothing was kept.
+            FreeholdError: what PostgreSQL said in refusing it; nothing was kept.
+        """
+        try:
+            async with self._turns.turn(self._left()) as level:
+                self._check(level, "and nothing was kept")
+                self._over = TransactionError("the transaction has ended", hint="begin another one")
+                return await _uninterrupted(self._committed(note))
+        except BaseException:
+            await self.rollback()
+            raise
+
+    async def rollback(self) -> None:
+        """Ends the transaction and undoes what happened in it. Does nothing where it has ended; raises nothing."""
+        if self._over is None:
+            self._over = TransactionError("the transaction was rolled back", hint="begin another one")
+        await _uninterrupted(self._rolled_back())
+
+    async def _keep(self, ends: str) -> None:
+        async with self._turns.turn(self._left()) as level:
+            self._check(level, "and the savepoint was rolled back")
+            if ends:
+                await self._send(level, f"{ends}release savepoint {_name(level.depth)}")
+            else:  # sent together with what comes next: it changes nothing that could be seen
+                self._owed = level.depth
+            self._turns.close(level)
+
+    async def _undo(self, level: Level) -> None:
+        """Rolls back to where a level began, whatever is open above it."""
+        try:
+            async with self._turns.last(PATIENCE):
+                if level.open and self._over is None:
+                    name = _name(level.depth)
+                    self._owed = 0  # it was inside of this level, and goes with it
+                    await self._send(level, f"rollback to savepoint {name}; release savepoint {name}")
+        except FreeholdError as error:
+            self._lose(error)
+        finally:
+            self._turns.close(level)
+
+    def _release_owed(self) -> str:
+        owed, self._owed = self._owed, 0
+        return f"release savepoint {_name(owed)}; " if owed else ""
+
+    async def _send(self, level: Level, script: str) -> None:
+        await self._tried(level, self._driver.execute(script, timeout=PATIENCE), PATIENCE)
+
+    async def _tried(self, level: Level, call: Awaitable[T], bound: float) -> T:
+        """What a call of the driver answers. Notes on its level what is to be known of its failure."""
+        try:
+            return await call
+        except asyncio.CancelledError:
+            level.failure = level.failure or TransactionError("a call was cancelled")
+            raise
+        except DRIVER_ERRORS as error:
+            failure = self._translated(error, bound)
+            if not failure.unanswered or isinstance(error, asyncio.TimeoutError):
+                level.failure = level.failure or failure
+            if failure.unanswered:
+                await self._settle(level, failure)
+                failure.unanswered = False  # without a COMMIT, nothing was done
+            raise self.lost or failure from error
+
+    async def _settle(self, level: Level, failure: FreeholdError) -> None:
+        """Asks the server how the transaction stands, after an error that it did not report, or that ended the connection."""
+        try:
+            await self._driver.fetchval("select 1", timeout=PATIENCE)
+        except asyncpg.InFailedSQLTransactionError:
+            level.failure = level.failure or failure
+        except DRIVER_ERRORS:
+            self._lose(failure)
+
+    def _lose(self, error: FreeholdError) -> None:
+        """Notes that the connection is gone, and with it all that happened in the transaction."""
+        if self._over is None:
+            self.lost = self._over = (
+                self._late()
+                if self._now() >= self._end
+                else UnavailableError(
+                    f"the connection was lost in the middle of a transaction, of which nothing was kept: {error.message}",
+                    hint="repeat the whole transaction, as database.run does",
+                )
+            )
+        self._driver.terminate()
+        self._give_back()
+
+    async def _committed(self, note: str) -> FreeholdError | None:
+        try:
+            status = await self._driver.execute(f"{note}commit", timeout=self._timeout)
+        except DRIVER_ERRORS as error:
+            raised = translated(error, self._constraints, self._timeout)
+            if not raised.unanswered:
+                raise raised from error
+            raised.__cause__ = error
+            self._driver.terminate()
+            return raised
+        except BaseException:
+            self._driver.terminate()
+            raise
+        finally:
+            if self._driver.is_closed() or not self._driver.is_in_transaction():
+                self._give_back()
+        if status != "COMMIT":
+            raise TransactionError("the database has rolled the transaction back in place of committing it")
+        return None
+
+    async def _rolled_back(self) -> None:
+        try:
+            async with self._turns.last(PATIENCE):
+                if not self._released and not self._driver.is_closed():
+                    await self._driver.execute("rollback", timeout=PATIENCE)
+        except (*DRIVER_ERRORS, FreeholdError):
+            self._driver.terminate()
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Gives the connection back, once."""
+        if not self._released:
+            self._released = True
+            self._timer.cancel()
+            self._release(self._driver)
+
+    def _expire(self) -> None:
+        if self._over is None:
+            self._over = self._late()
+            self._expiry = asyncio.get_running_loop().create_task(self._rolled_back())
+            self._turns.wake()
+
+    def _check(self, level: Level, therefore: str = "and it takes no more calls") -> None:
+        """Whether a call may be made on a level."""
+        if self._over is None and self._now() >= self._end:
+            raise self._late()
+        if self._over is not None:
+            raise type(self._over)(self._over.message, hint=self._over.hint) from self._over
+        if not level.open:
+            raise TransactionError(
+                "the savepoint in which this task was started has ended",
+                hint="wait for the tasks that are started inside of 'async with transaction.savepoint()' before its end",
+            )
+        if level.failure is not None:
+            what = "savepoint" if level.depth else "transaction"
+            raise TransactionError(
+                f"a call in the {what} has failed, {therefore}: {level.failure.message}",
+                hint="let the error leave the block, or put 'async with transaction.savepoint():' around what may fail",
+            ) from level.failure
+
+    def _translated(self, error: BaseException, bound: float) -> FreeholdError:
+        found = translated(error, self._constraints, bound)
+        if isinstance(error, asyncio.TimeoutError):
+            found = self._late() if self._now() >= self._end else found
+            found.unanswered, found.hint = True, "what it did is rolled back with its savepoint or its transaction"
+        if self.terms.read_only and getattr(error, "sqlstate", None) == "25006":
+            return ForbiddenError("the transaction only reads", hint="begin it without read_only=True to write")
+        return found
+
+    def _late(self) -> TimeoutError:
+        deadline = self.terms.deadline
+        return TimeoutError(
+            f"the transaction's deadline of {deadline:g} s has passed, and it was rolled back",
+            seconds=deadline,
+            hint="do less in it, or give it a later deadline",
+        )
+
+    def _left(self, timeout: float | None = None) -> float:
+        """Seconds that a call may take: its own bound, and not beyond the deadline."""
+        return max(min(self._timeout if timeout is None else timeout, self._end - self._now()), 0.001)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+class _Looked(Exception):  # noqa: N818  # no error: what leaves the savepoint to undo it
+    """Ends a savepoint whose effect is not wanted."""
+
+
+def _name(depth: int) -> str:
+    return f"freehold_{depth}"
+
+
+async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Waits for work to its end. A cancellation goes on afterwards, and gives it not much longer."""
+    task, cancelled, patience = asyncio.ensure_future(work), None, None
+    while not task.done():
+        try:
+            await asyncio.wait([task], timeout=patience)
+            if patience is not None and not task.done():
+                task.cancel()
+        except asyncio.CancelledError as error:
+            cancelled, patience = error, PATIENCE
+    if cancelled is not None:
+        _ = task.cancelled() or task.exception()  # so that nobody misses it
+        raise cancelled
+    return task.result()
