@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from freehold.errors import TransactionError
 from freehold.model.context import Context
 from freehold.model.entity import Entity, Input
+from freehold.store.bulk import BulkWrites
 from freehold.store.history import Change, history
 from freehold.store.messages import Messenger
 from freehold.store.past import PastSession, look_back
@@ -33,7 +34,7 @@ EntityT = TypeVar("EntityT", bound=Entity)
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-class Session(Reads):
+class Session(Reads, BulkWrites):
     """Reads and writes of one organization, on behalf of one actor. Every call is one message to the database.
 
     Get one from `Database.session`; it holds no connection between calls and may be used by concurrent tasks.
