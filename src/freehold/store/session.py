@@ -301,3 +301,6 @@ class Transaction(Transactional, Session):
             "a transaction cannot be begun inside of another one", hint="async with transaction.savepoint(): ..."
         )
         yield self
+
+    def _part_of(self) -> "Transaction":
+        return self

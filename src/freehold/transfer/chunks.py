@@ -121,6 +121,6 @@ async def _claimed(transaction: Session, chunk: UUID, work: Work) -> tuple[Answe
     if not claim["fresh"]:
         return Answer.of(from_json(claim["told"])), True
     answer = await work(transaction)
-    told = to_json(answer.as_dict(), inf_nan_mode="constants").decode()
+    told = to_json(answer.as_dict(), inf_nan_mode="constants")
     await messenger.call(f"{entered} {schemas.own('settle_chunk')}($3, $4) as c", (chunk, told))
     return answer, False

@@ -171,7 +171,7 @@ async def import_file(
     try:
         rows = rows_of(source, form)
         if rows.columns is not None:
-            mapper.check(rows.columns, source.name)
+            mapper.check(rows.columns, source.name, (key,) if isinstance(key, str) else key or ())
         lookups = Lookups()
 
         def work(rows: Sequence[Mapped]) -> Work:

@@ -1,6 +1,6 @@
 """Which column of a file becomes which field of an entity."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from freehold.errors import FileError, Issue, ValidationError
@@ -111,8 +111,8 @@ class Mapper:
         """The columns that were seen and fill nothing."""
         return tuple(name for name, column in self._columns.items() if column is None)
 
-    def check(self, columns: Iterable[str], name: str) -> None:
-        """Checks a file's header: that each column has a field, and each required field a column.
+    def check(self, columns: Iterable[str], name: str, key: Sequence[str] = ()) -> None:
+        """Checks a file's header: that each column has a field, and each field that is required or in the key a column.
 
         Raises:
             FileError: a column that is mapped is not there.
@@ -129,6 +129,8 @@ class Mapper:
         for field in self._entity.own:
             if field.name in self.fields and field.declaration.required and field.name not in filled:
                 issues.append(Issue((field.name,), "is required, and no column fills it", "missing"))
+            elif field.name in key and field.name not in filled:
+                issues.append(Issue((field.name,), "is in the key, and no column fills it", "missing"))
         if issues:
             hint = f"map columns to fields of {self._entity.name}: {', '.join(self.fields)}; or leave a column out by mapping it to nothing"
             raise ValidationError(issues, subject=f"the header of {name}", hint=hint)

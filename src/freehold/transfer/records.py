@@ -69,7 +69,8 @@ async def _create(
     if not rows:
         return
     inputs = [row.values for _, row in rows]
-    result = await session.create_many(entity.cls, inputs, on_duplicate=on_duplicate, key=key, chunk=max(len(inputs), 1))
+    named = None if on_duplicate == "error" else key
+    result = await session.create_many(entity.cls, inputs, on_duplicate=on_duplicate, key=named)
     for outcome in result.outcomes:
         if outcome.error is None:
             answer.count(outcome.action)
