@@ -9,7 +9,7 @@ __all__ = ["compared", "conflict_target", "covered"]
 
 def compared(key: Unique, alias: str, field: str) -> str:
     """What a key compares of a row: the column, or its lower case."""
-    column = f"{alias}.{quoted(field)}" if alias else quoted(field)
+    column = f"{alias}.{quoted(field)}"
     return f'(lower({column} collate "default") collate "C")' if field in key.ignore_case else column
 
 
@@ -21,9 +21,14 @@ def covered(key: Unique, alias: str) -> str:
 
 def conflict_target(entity: EntityDescription, key: Unique) -> str:
     """The key's index as ON CONFLICT infers it: columns, expressions and condition."""
-    columns = ", ".join(["organization_id", *(compared(key, "", name) for name in key.fields)])
+    columns = ", ".join(["organization_id", *(_inferred(key, name) for name in key.fields)])
     conditions = _partial(key, "") + (["deleted_at is null"] if entity.soft_delete else [])
     return f"({columns})" + (f" where {' and '.join(conditions)}" if conditions else "")
+
+
+def _inferred(key: Unique, field: str) -> str:
+    """As `compared`; the collation stands outside, because PostgreSQL keeps it beside an index's expression and not in it."""
+    return f'(lower({quoted(field)} collate "default")) collate "C"' if field in key.ignore_case else quoted(field)
 
 
 def _partial(key: Unique, prefix: str) -> list[str]:

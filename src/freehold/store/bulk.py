@@ -21,7 +21,7 @@ from freehold.store.bulk_where import Sweep
 from freehold.store.chunks import Item, chunks
 from freehold.store.delivery import Line, Savepoints, Send, deliver
 from freehold.store.messages import Messenger
-from freehold.store.outcomes import BulkResult, OnOutcomes, OnProgress, Tally
+from freehold.store.outcomes import Action, BulkResult, OnOutcomes, OnProgress, Tally
 from freehold.store.reader import Reader
 
 __all__ = ["BulkTarget", "BulkWrites", "Items"]
@@ -32,6 +32,7 @@ BulkTarget: TypeAlias = Entity | tuple[UUID, int]
 """What an item is about: a record as it was read, or (id, version)."""
 
 LARGEST_CHUNK = 10_000
+CHANGED: Mapping[str, Action] = {"updated": "updated", "unchanged": "unchanged"}
 
 
 class BulkWrites:
@@ -252,7 +253,7 @@ class BulkWrites:
         sweep = Sweep(
             description, store.registry, store.schemas, Line(self._messenger, self._part_of()), of,
             lambda after, named: changed_text(description, store.schemas, of, fields, after=after, named=named),
-            _chunk(chunk, subject), lambda what, version: (what, version),
+            _chunk(chunk, subject), lambda what, version: (CHANGED[what], version),
             Payloads(description).encode({name: getattr(checked, name) for name in fields}),
         )  # fmt: skip
         tally = self._tally(subject, progress, on_outcomes, None)

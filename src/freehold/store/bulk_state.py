@@ -63,7 +63,7 @@ class Removal:
                 outcomes.append(Outcome(item.index, ACTIONS[self.state], item.id, after(self.entity, self.state, version)))
             else:
                 refused.append((item, what, version))
-        self.reached += touched(answer["touched"], self.registry)
+        self.reached.extend(touched(answer["touched"], self.registry))
         outcomes += await conflicts(self.entity, self.reader, refused)
 
 
