@@ -5,7 +5,7 @@ from pathlib import Path
 from freehold import Session
 from freehold.transfer import import_file
 from tests.transfer.files import written
-from tests.world import Customer, Order
+from tests.world import Customer
 
 
 async def test_rows_become_records(acme: Session, tmp_path: Path) -> None:

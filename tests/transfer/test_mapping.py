@@ -86,7 +86,13 @@ def test_moments_without_a_zone_are_in_the_one_that_is_said() -> None:
 
 
 def test_values_of_json() -> None:
-    given = {"credit": Decimal("1.10"), "rating": Decimal("0.5"), "photo": "ff", "patience": Decimal("1.5"), "seen_at": None}
+    given = {
+        "credit": Decimal("1.10"),
+        "rating": Decimal("0.5"),
+        "photo": "ff",
+        "patience": Decimal("1.5"),
+        "seen_at": None,
+    }
     found = mapped(given | {"profile": {"theme": {"ratio": Decimal("0.5")}}, "scores": [Decimal("1.5")]}, JSON)
     assert found.issues == []
     assert found.values == {
@@ -105,7 +111,9 @@ def test_columns_by_name_by_map_and_left_out() -> None:
     mapping = mapper(Order, **{"Customer E-Mail": "customer.email", "No": "number", "junk": ""})
     mapping.check(["id", "No", "Customer E-Mail", "total", "junk", "version"], "orders.csv")
     assert mapping.left_out == ("junk", "id", "version")
-    found = mapping.map(Row(2, {"id": "7", "No": "1", "Customer E-Mail": "a@b.c", "total": "3", "junk": "?", "version": "1"}))
+    found = mapping.map(
+        Row(2, {"id": "7", "No": "1", "Customer E-Mail": "a@b.c", "total": "3", "junk": "?", "version": "1"})
+    )
     assert found.values == {"number": "1", "total": "3"}
     assert [(column.field.name, value) for column, value in found.wanted.items()] == [("customer_id", "a@b.c")]
 

@@ -53,9 +53,8 @@ async def link_credits(session: Session) -> tuple[int, int]:
     after = ""
     while True:
         credits = await session.sql(Credit, FIND, after=after, most=CREDITS)
-        found = [(Order, credit.id, credit.version, credit.sale) for credit in credits if credit.sale]
-        for order, id, version, sale in found:
-            await session.update((order, id, version), credits_id=sale)
+        found = [((credit.id, credit.version), {"credits_id": credit.sale}) for credit in credits if credit.sale]
+        await session.update_many(Order, found)
         if len(credits) < CREDITS:
             break
         after = credits[-1].number

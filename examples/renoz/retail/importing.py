@@ -45,7 +45,8 @@ class Imported:
         accepted, refused: of them; they add up to the file.
         stored: what the database has of them, asked after the import.
         reasons: why lines were refused; a line may have several.
-        records: how many there are, by entity.
+        organizations: one for each country.
+        records: how many they have, by entity.
         linked: credit orders that refer to the order that they take back.
         credits: all credit orders.
     """
@@ -55,6 +56,7 @@ class Imported:
     refused: Totals
     stored: Totals
     reasons: Mapping[str, int]
+    organizations: int
     records: Mapping[str, int]
     linked: int
     credits: int
@@ -80,7 +82,7 @@ class _Place:
 
 
 async def import_retail(
-    database: Database, path: Path, *, errors: Path | None = None, progress: Progress = lambda what, done, size: None
+    database: Database, path: Path, *, errors: Path | None = None, progress: Progress | None = None
 ) -> Imported:
     """Imports the file.
 
@@ -93,6 +95,7 @@ async def import_retail(
     Raises:
         FileError: the file cannot be read; nothing was written where it is cut off.
     """
+    progress = progress or _tell_nobody
     with report_to(errors) as report:
         found = await asyncio.to_thread(_surveyed, path, report, progress)
         size = found.accepted.lines + found.refused.lines
@@ -108,7 +111,7 @@ async def import_retail(
                 stored.lines, stored.value = stored.lines + lines, stored.value + value
                 records.update(counted)
     return Imported(
-        file, found.accepted, found.refused, stored, dict(found.reasons.most_common()), dict(records),
+        file, found.accepted, found.refused, stored, dict(found.reasons.most_common()), len(places), dict(records),
         sum(there for there, _ in linked), sum(of for _, of in linked),
     )  # fmt: skip
 
@@ -120,7 +123,14 @@ def _surveyed(path: Path, report: Report, progress: Progress) -> Survey:
                 progress("lines read", count, 0)
             yield line
 
-    return survey(lines(), lambda line: report.add(Refused(line.row.line, line.issues, line.row.values)))
+    found = survey(lines(), lambda line: report.add(Refused(line.row.line, line.issues, line.row.values)))
+    size = found.accepted.lines + found.refused.lines
+    progress("lines read", size, size)
+    return found
+
+
+def _tell_nobody(_what: str, _done: int, _size: int) -> None:
+    """Nobody asked."""
 
 
 @asynccontextmanager
@@ -164,11 +174,22 @@ async def _write_heads(places: Iterable[_Place], progress: Progress) -> None:
 def _heads(country: Country) -> list[tuple[type[Entity], str, Sequence[Values]]]:
     """The rows of a country's products, customers and orders, each with the field that they are known by."""
     products = [
-        {"sku": sku, "name": name, "category": "goods" if sku[:1].isdigit() else "service", "price": price.quantize(CENT)}
+        {
+            "sku": sku,
+            "name": name,
+            "category": "goods" if sku[:1].isdigit() else "service",
+            "price": price.quantize(CENT),
+        }
         for sku, name, price in country.products.values()
     ]
     customers = [
-        {"number": f"R-{number}", "name": f"Customer {number}", "status": "active", "segment": "retailer", "customer_since": since}
+        {
+            "number": f"R-{number}",
+            "name": f"Customer {number}",
+            "status": "active",
+            "segment": "retailer",
+            "customer_since": since,
+        }
         for number, since in country.customers.items()
     ]
     orders = [
@@ -199,9 +220,11 @@ async def _ids(session: Session, entity: type[Entity], key: str) -> dict[str, UU
             return ids
 
 
-async def _write_lines(places: Mapping[str, _Place], path: Path, found: Survey, report: Report, progress: Progress) -> None:
+async def _write_lines(
+    places: Mapping[str, _Place], path: Path, found: Survey, report: Report, progress: Progress
+) -> None:
     """Reads the file a second time, and writes the lines that are accepted."""
-    unfinished = {name: place for name, place in places.items() if not await _complete(place, found)}
+    unfinished = {name: place for name, place in places.items() if not await _complete(place)}
     if not unfinished:
         return
     gate = asyncio.Semaphore(IN_FLIGHT)
@@ -262,7 +285,7 @@ def _refuse(found: Survey, report: Report, line: Line, reason: str) -> None:
     report.add(Refused(line.row.line, [Issue((), reason, "not_stored")], line.row.values))
 
 
-async def _complete(place: _Place, found: Survey) -> bool:
+async def _complete(place: _Place) -> bool:
     """Whether an earlier run has written all lines of a country."""
     return await place.session.count(OrderLine) == place.country.lines
 

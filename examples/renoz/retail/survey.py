@@ -64,7 +64,6 @@ class Country:
         """Its organization's slug."""
         return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:60] or "unnamed"
 
-
     @property
     def user_name(self) -> str:
         """Who imports."""

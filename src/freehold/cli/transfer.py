@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from pydantic_core import from_json
@@ -31,12 +31,19 @@ REFUSED = 3
 SHOWN = 5
 
 EntityName = Annotated[str, typer.Argument(metavar="ENTITY", help="The entity's name, such as Customer.")]
-Organization = Annotated[str, typer.Option("--organization", help="The organization's slug.", envvar="FREEHOLD_ORGANIZATION")]
-User = Annotated[str, typer.Option("--user", help="The member on whose behalf it is done: an e-mail address.", envvar="FREEHOLD_USER")]
+Organization = Annotated[
+    str, typer.Option("--organization", help="The organization's slug.", envvar="FREEHOLD_ORGANIZATION")
+]
+User = Annotated[
+    str,
+    typer.Option("--user", help="The member on whose behalf it is done: an e-mail address.", envvar="FREEHOLD_USER"),
+]
 FileFormat = Annotated[str | None, typer.Option("--format", help="csv or jsonl, where the file's name does not tell.")]
 Encoding = Annotated[str, typer.Option("--encoding", help="Of the text, such as latin-1.")]
 Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Between the cells of CSV: one character.")]
-Null = Annotated[str | None, typer.Option("--null", help="The cell of CSV that stands for null; without it, an empty one.")]
+Null = Annotated[
+    str | None, typer.Option("--null", help="The cell of CSV that stands for null; without it, an empty one.")
+]
 
 
 class OnDuplicate(StrEnum):
@@ -50,7 +57,9 @@ class OnDuplicate(StrEnum):
 def import_(
     target: Target,
     entity: EntityName,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSON Lines, also with gzip; - for standard input.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="CSV or JSON Lines, also with gzip; - for standard input.")
+    ],
     url: Url,
     organization: Organization,
     user: User,
@@ -59,7 +68,8 @@ def import_(
         typer.Option("--map", metavar="COLUMN=FIELD", help="Which field a column fills; may be repeated."),
     ] = None,
     constants: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A field's value in all rows; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="A field's value in all rows; may be repeated."),
     ] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="The unique field, or fields with commas, by which records are updated.")
@@ -68,7 +78,9 @@ def import_(
         OnDuplicate | None, typer.Option("--on-duplicate", help="What happens with a row whose key is there.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything, and undo it.")] = False,
-    errors: Annotated[Path | None, typer.Option("--errors", metavar="FILE", help="Where refused rows are told.")] = None,
+    errors: Annotated[
+        Path | None, typer.Option("--errors", metavar="FILE", help="Where refused rows are told.")
+    ] = None,
     run: Annotated[
         str, typer.Option("--run", metavar="NAME", help="Tells this import from an earlier one of the same file.")
     ] = "",
@@ -92,7 +104,7 @@ def import_(
         async with _session(application, url, organization, user, "import") as session:
             return await import_file(
                 session, _entity(application, entity), file, form=form, mapping=_pairs(mapping, "--map"),
-                constants=_pairs(constants, "--set"), key=_key(key), on_duplicate=on_duplicate and on_duplicate.value,
+                constants=_pairs(constants, "--set"), key=_key(key), on_duplicate=_told(on_duplicate),
                 dry_run=dry_run, errors=errors, run=run, progress=bars.advance,
             )  # fmt: skip
 
@@ -112,15 +124,20 @@ def import_(
 def export_(
     target: Target,
     entity: EntityName,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSON Lines, also with gzip; - for standard output.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="CSV or JSON Lines, also with gzip; - for standard output.")
+    ],
     url: Url,
     organization: Organization,
     user: User,
     fields: Annotated[
-        str | None, typer.Option("--fields", help="The columns, with commas; customer.number reaches across a reference.")
+        str | None,
+        typer.Option("--fields", help="The columns, with commas; customer.number reaches across a reference."),
     ] = None,
     where: Annotated[str | None, typer.Option("--where", help="A filter, as JSON.")] = None,
-    order_by: Annotated[str | None, typer.Option("--order-by", help="Field names with commas; - before one to descend.")] = None,
+    order_by: Annotated[
+        str | None, typer.Option("--order-by", help="Field names with commas; - before one to descend.")
+    ] = None,
     private: Annotated[bool, typer.Option("--private", help="Private fields too.")] = False,
     deleted: Annotated[bool, typer.Option("--deleted", help="Deleted records too.")] = False,
     format: FileFormat = None,
@@ -152,7 +169,9 @@ def export_(
 
 
 @asynccontextmanager
-async def _session(application: Application, url: str, organization: str, user: str, what: str) -> AsyncIterator[Session]:
+async def _session(
+    application: Application, url: str, organization: str, user: str, what: str
+) -> AsyncIterator[Session]:
     async with Database.open(url, application, size=2, secret=os.environ.get("FREEHOLD_SEAL")) as database:
         system = database.system(reason=f"freehold {what}")
         context = await system.context(organization=organization, user=user, user_agent=f"freehold {what}")
@@ -163,7 +182,9 @@ async def _session(application: Application, url: str, organization: str, user: 
 def _entity(application: Application, name: str) -> type[Entity]:
     found = application.registry.entities.get(name)
     if found is None:
-        raise ConfigurationError(f"{name!r:.80} is no entity of {application.name}{suggestion(name, application.registry.entities)}")
+        raise ConfigurationError(
+            f"{name!r:.80} is no entity of {application.name}{suggestion(name, application.registry.entities)}"
+        )
     return found.cls
 
 
@@ -181,6 +202,10 @@ def _pairs(given: Sequence[str] | None, option: str) -> Mapping[str, str]:
 def _key(given: str | None) -> str | tuple[str, ...] | None:
     names = _names(given)
     return None if names is None else names[0] if len(names) == 1 else tuple(names)
+
+
+def _told(given: OnDuplicate | None) -> Literal["error", "skip", "update"] | None:
+    return None if given is None else cast("Literal['error', 'skip', 'update']", given.value)
 
 
 def _names(given: str | None) -> list[str] | None:
@@ -203,17 +228,24 @@ def _tell(result: ImportResult, errors: Path | None, *, as_json: bool) -> None:
     if as_json:
         print_json(result.as_dict())
         return
-    counts = {name: getattr(result, name) for name in ("created", "updated", "unchanged", "skipped", "superseded", "refused")}
+    counts = {
+        name: getattr(result, name) for name in ("created", "updated", "unchanged", "skipped", "superseded", "refused")
+    }
     told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "nothing"
-    console.print(f"{result.rows:,} rows: {told}." + (" Nothing was written." if result.dry_run else ""), highlight=False)
+    console.print(
+        f"{result.rows:,} rows: {told}." + (" Nothing was written." if result.dry_run else ""), highlight=False
+    )
     if result.repeated:
         console.print(
-            f"{result.repeated:,} of them were settled by an earlier run of this import; --run NAME imports them again.", style="dim"
+            f"{result.repeated:,} of them were settled by an earlier run of this import; --run NAME imports them again.",
+            style="dim",
         )
     if result.left_out:
         console.print(f"Columns that were left out: {escape(', '.join(result.left_out))}.", style="dim")
     for refused in result.first_refused[:SHOWN]:
-        reasons = "; ".join(f"{issue.field}: {issue.message}" if issue.path else issue.message for issue in refused.issues)
+        reasons = "; ".join(
+            f"{issue.field}: {issue.message}" if issue.path else issue.message for issue in refused.issues
+        )
         console.print(f"[red]line {refused.line}[/] {escape(reasons)}", highlight=False)
     if result.refused > SHOWN:
         more = f"all are in {escape(str(errors))}" if errors else "--errors FILE tells all"
@@ -248,4 +280,6 @@ class _Bars:
 
     def _show(self, rows: int, position: int | None, size: int | None) -> None:
         elapsed = self._bars.tasks[0].elapsed or 0
-        self._bars.update(self._task, completed=position, total=size, rows=rows, rate=rows / elapsed if elapsed else 0.0)
+        self._bars.update(
+            self._task, completed=position, total=size, rows=rows, rate=rows / elapsed if elapsed else 0.0
+        )

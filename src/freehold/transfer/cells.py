@@ -66,7 +66,7 @@ def from_text(field: FieldDescription, form: Format, *, nullable: bool) -> Conve
     return converted
 
 
-def from_json(field: FieldDescription, form: Format, *, nullable: bool) -> Converter:
+def from_json(field: FieldDescription, form: Format, *, nullable: bool) -> Converter:  # noqa: ARG001  # as from_text
     """The converter of JSON values: as exports and HTTP write them. Whether the field may be null, its validation tells."""
     kind = field.kind
     convert = _single(kind, form, from_cell=False)

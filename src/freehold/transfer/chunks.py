@@ -114,7 +114,7 @@ async def _tried(session: Session, chunk: UUID, work: Work, forget: Callable[[],
 
 async def _claimed(transaction: Session, chunk: UUID, work: Work) -> tuple[Answer, bool]:
     """Writes a chunk unless it was written before."""
-    messenger = transaction._messenger  # noqa: SLF001  # the room below
+    messenger = transaction._messenger
     schemas = messenger.store.schemas
     entered = f"select c.* from {schemas.entry} cross join lateral"
     claim = await messenger.call(f"{entered} {schemas.own('claim_chunk')}($3) as c", (chunk,))

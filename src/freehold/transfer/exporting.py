@@ -82,7 +82,7 @@ async def export_file(
         ValidationError: a field, the filter or the order is wrong.
         FileError: the file cannot be written.
     """
-    store = reads._messenger.store  # noqa: SLF001  # the room below
+    store = reads._messenger.store
     description = store.registry[entity]
     if form is None:
         form = format_of(str(getattr(target, "name", target)))
@@ -142,7 +142,9 @@ def _columns(
         field = None if source is None else source.fields.get(second if point else first)
         if field is None:
             known = entity.fields if source is None or not point else source.fields
-            issues.append(Issue((place,), f"{name!r:.80} is no field of {entity.name}{suggestion(name, known)}", "unknown_field"))
+            issues.append(
+                Issue((place,), f"{name!r:.80} is no field of {entity.name}{suggestion(name, known)}", "unknown_field")
+            )
         elif field.private and not private:
             issues.append(Issue((place,), f"{name} is private; ask for private fields", "private_field"))
         else:
@@ -173,7 +175,9 @@ def _writer(file: IO[str], form: Format, columns: Sequence[tuple[str, ...]]) -> 
             file.write(json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
 
         return write_json
-    writer = csv.writer(file, delimiter=form.delimiter)  # lines end as RFC 4180 says, so that any line break in a cell is quoted
+    writer = csv.writer(
+        file, delimiter=form.delimiter
+    )  # lines end as RFC 4180 says, so that any line break in a cell is quoted
     writer.writerow(names)
     null = form.null or ""
 
@@ -205,7 +209,9 @@ def _opened(target: Target, form: Format) -> Iterator[IO[str]]:
     path = Path(target) if isinstance(target, Path) or (isinstance(target, str) and target != "-") else None
     part = None if path is None else path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        raw: IO[bytes] = part.open("wb") if part is not None else sys.stdout.buffer if isinstance(target, str | Path) else target
+        raw: IO[bytes] = (
+            part.open("wb") if part is not None else sys.stdout.buffer if isinstance(target, str | Path) else target
+        )
         try:
             with _text(raw, form) as file:
                 yield file
@@ -218,10 +224,14 @@ def _opened(target: Target, form: Format) -> Iterator[IO[str]]:
                 raw.close()
                 part.unlink(missing_ok=True)
     except OSError as error:
-        raise FileError(str(path or "the output"), f"cannot be written: {(error.strerror or str(error)).lower()}") from None
+        raise FileError(
+            str(path or "the output"), f"cannot be written: {(error.strerror or str(error)).lower()}"
+        ) from None
     except UnicodeEncodeError as error:
         raise FileError(
-            str(path or "the output"), f"{form.encoding} has no character {error.object[error.start]!r}", hint="write UTF-8"
+            str(path or "the output"),
+            f"{form.encoding} has no character {error.object[error.start]!r}",
+            hint="write UTF-8",
         ) from None
 
 

@@ -2,8 +2,9 @@
 
 Authority: a chunk of rows is written in one transaction together with a note that it was (`freehold.transfer.chunks`). The note's id comes
 from what is imported and how (organization, entity, options) and from the digest of all lines up to the chunk's end. So an
-import that was killed at any point, between the commit and its reply too, goes on where it was when it is started again: chunks that are noted are not
-written a second time, and their notes tell what became of their rows. Nothing about it is kept beside the file.
+import that was killed at any point, between the commit and its reply too, goes on where it was when it is started again:
+chunks that are noted are not written a second time, and their notes tell what became of their rows. Nothing about it is kept
+beside the file.
 
 Memory: one chunk is written while the next one is read; a chunk is bounded in rows and in bytes.
 """
@@ -13,7 +14,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 from freehold.errors import Issue, ValidationError
@@ -157,14 +158,22 @@ async def import_file(
         FileError: the file cannot be read to its end. What stands before that is imported.
         ValidationError: an argument is wrong, or the header does not fit the entity; nothing was written.
     """
-    store = session._messenger.store  # noqa: SLF001  # the room below
+    store = session._messenger.store
     description = store.registry[entity]
     if isinstance(chunk, bool) or not isinstance(chunk, int) or not 1 <= chunk <= 10_000:
         raise ValidationError.single(("chunk",), "must be from 1 to 10,000 rows", "chunk", subject="import")
     if form is None:
         form = format_of(str(getattr(origin, "name", origin)))
     told = on_duplicate or ("update" if key is not None else "error")
-    options = [description.name, sorted((mapping or {}).items()), sorted((constants or {}).items()), key, told, chunk, run]
+    options = [
+        description.name,
+        sorted((mapping or {}).items()),
+        sorted((constants or {}).items()),
+        key,
+        told,
+        chunk,
+        run,
+    ]
     identity = uuid5(NAMESPACE, json.dumps([str(session.context.organization_id), *options, repr(form)], default=repr))
     mapper = Mapper(description, store.registry, form, mapping or {}, constants)
     source = Source(origin, form)
@@ -187,7 +196,9 @@ async def import_file(
     finally:
         source.close()
     totals = importing.totals
-    actions = {name: totals.actions.get(name, 0) for name in ("created", "updated", "unchanged", "skipped", "superseded")}
+    actions = {
+        name: totals.actions.get(name, 0) for name in ("created", "updated", "unchanged", "skipped", "superseded")
+    }
     return ImportResult(
         rows=totals.rows,
         **actions,
@@ -248,7 +259,9 @@ class _Import:
             totals.actions[action] = totals.actions.get(action, 0) + count
         for place, issues in answer.refused:
             row = chunk.rows[place].row
-            refused = Refused(row.line, [Issue(tuple(path), message, code) for path, message, code in issues], row.values)
+            refused = Refused(
+                row.line, [Issue(tuple(path), message, code) for path, message, code in issues], row.values
+            )
             self.report.add(refused)
             if len(totals.first_refused) < SHOWN:
                 totals.first_refused.append(refused)

@@ -94,7 +94,9 @@ class Mapper:
         issues = [found for name in self._mapping if isinstance(found := self._column(name), Issue)]
         for name, value in self._constants.items():
             if name not in self.fields:
-                issues.append(Issue((name,), f"is no field of {entity.name}{suggestion(name, self.fields)}", "unknown_field"))
+                issues.append(
+                    Issue((name,), f"is no field of {entity.name}{suggestion(name, self.fields)}", "unknown_field")
+                )
             elif isinstance(value, str):
                 issues += self._constant(name, value)
         issues += self._repeated()
@@ -163,7 +165,9 @@ class Mapper:
         for column in self.known:
             other = filled.setdefault(column.field.name, column.name)
             if other != column.name:
-                message = f"fills {column.field.name}, as {other!r:.80} does; map one of them to another field, or to nothing"
+                message = (
+                    f"fills {column.field.name}, as {other!r:.80} does; map one of them to another field, or to nothing"
+                )
                 issues.append(Issue((column.name,), message, "repeated_field"))
         return issues
 
@@ -196,7 +200,9 @@ class Mapper:
         relation = self._registry.relation(self._entity, name) if point else None
         if relation is None or relation.many:
             return f"{target!r:.80} is no field of {self._entity.name}{suggestion(target, self.fields)}"
-        unique = [key.fields[0] for key in relation.target.unique_keys.values() if len(key.fields) == 1 and not key.where]
+        unique = [
+            key.fields[0] for key in relation.target.unique_keys.values() if len(key.fields) == 1 and not key.where
+        ]
         if by not in unique:
             known = suggestion(by, unique) if unique else "; it has none"
             return f"{by!r:.80} is no unique field of {relation.target.name}{known}"

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import pydantic
 
-from freehold.errors import FreeholdError, Issue, ReferenceError, UniqueError, ValidationError
+from freehold import errors
+from freehold.errors import FreeholdError, Issue, UniqueError, ValidationError
 from freehold.model.description import EntityDescription
 from freehold.model.issues import validation_error
 from freehold.store.session import Session
@@ -89,7 +90,7 @@ def _issues(error: FreeholdError, index: int) -> list[Issue]:
     fields: Sequence[Any] = ()
     if isinstance(error, UniqueError):
         fields = error.fields
-    elif isinstance(error, ReferenceError):
+    elif isinstance(error, errors.ReferenceError):
         fields = (error.field,)
     return [Issue((", ".join(fields),) if fields else (), error.message, error.code)]
 
@@ -102,5 +103,9 @@ def _more_issues(entity: EntityDescription, row: Mapped) -> list[Issue]:
     try:
         entity.cls.Create.model_validate(row.values)
     except pydantic.ValidationError as error:
-        return [issue for issue in validation_error(error, entity.name).issues if issue.path[:1] and issue.path[0] not in told]
+        return [
+            issue
+            for issue in validation_error(error, entity.name).issues
+            if issue.path[:1] and issue.path[0] not in told
+        ]
     return []

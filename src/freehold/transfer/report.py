@@ -5,7 +5,7 @@ import gzip
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -82,8 +82,11 @@ def report_to(path: Path | str | None) -> Iterator[Report]:
         return
     form = format_of(str(path))
     try:
-        raw = gzip.open(path, "wb") if form.compressed else Path(path).open("wb")
+        with (
+            Path(path).open("wb") as raw,
+            gzip.GzipFile(fileobj=raw, mode="wb") if form.compressed else nullcontext(raw) as packed,
+            io.TextIOWrapper(packed, encoding="utf-8", newline="") as file,
+        ):
+            yield _FileReport(file, as_csv=form.name == "csv")
     except OSError as error:
         raise FileError(str(path), f"cannot be written: {(error.strerror or str(error)).lower()}") from None
-    with raw, io.TextIOWrapper(raw, encoding="utf-8", newline="") as file:
-        yield _FileReport(file, as_csv=form.name == "csv")

@@ -194,7 +194,9 @@ def _json_row(line: Line, text: str) -> Row:
     try:
         value = json.loads(text, parse_float=_number, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        return _broken(line.number, text, (f"is no JSON: {error.msg.lower()} at character {error.colno}", "json_invalid"))
+        return _broken(
+            line.number, text, (f"is no JSON: {error.msg.lower()} at character {error.colno}", "json_invalid")
+        )
     except (ValueError, RecursionError) as error:
         reason = "is nested too deep" if isinstance(error, RecursionError) else f"is no JSON: {error}"
         return _broken(line.number, text, (reason, "json_invalid"))

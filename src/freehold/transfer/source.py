@@ -128,16 +128,14 @@ class Source:
     def _without_mark(self, read: bytes) -> bytes:
         for mark, encoding in _WIDE.items():
             if read.startswith(mark) and self._form.line_wise:
-                raise FileError(
-                    self.name, f"begins with the mark of {encoding}", hint=f"give the encoding {encoding}"
-                )
+                raise FileError(self.name, f"begins with the mark of {encoding}", hint=f"give the encoding {encoding}")
         return read.removeprefix(b"\xef\xbb\xbf")
 
     def _opened(self, origin: Origin) -> IO[bytes]:
         self._owned = isinstance(origin, Path) or (isinstance(origin, str) and origin != "-")
         if not self._owned:
             return sys.stdin.buffer if isinstance(origin, str | Path) else origin
-        file = Path(str(origin)).open("rb", buffering=0)
+        file = Path(str(origin)).open("rb", buffering=0)  # noqa: SIM115  # close() closes it
         self.size = Path(str(origin)).stat().st_size or None  # a pipe has none
         return file
 
@@ -159,7 +157,9 @@ class Source:
         place = self.line + 1 if self.line else None
         if isinstance(error, EOFError):
             hint = "get the whole file and import it again; what was imported is not imported twice"
-            return FileError(self.name, "the compressed data ends before its end; it was cut off", line=place, hint=hint)
+            return FileError(
+                self.name, "the compressed data ends before its end; it was cut off", line=place, hint=hint
+            )
         if isinstance(error, gzip.BadGzipFile | zlib.error):
             return FileError(self.name, f"the compressed data is damaged ({error})", line=place)
         if isinstance(error, UnicodeError):
