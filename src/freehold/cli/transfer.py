@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic_core import from_json
@@ -205,7 +205,7 @@ def _key(given: str | None) -> str | tuple[str, ...] | None:
 
 
 def _told(given: OnDuplicate | None) -> Literal["error", "skip", "update"] | None:
-    return None if given is None else cast("Literal['error', 'skip', 'update']", given.value)
+    return None if given is None else given.value
 
 
 def _names(given: str | None) -> list[str] | None:

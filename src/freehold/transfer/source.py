@@ -141,11 +141,12 @@ class Source:
 
     def _reader(self, stream: io.BufferedReader) -> Callable[[int], bytes]:
         """What reads a line of at most so many bytes."""
-        if stream.peek(2)[:2] == b"\x1f\x8b":
-            stream = io.BufferedReader(gzip.GzipFile(fileobj=stream), BUFFER)
+        compressed = stream.peek(2)[:2] == b"\x1f\x8b"
+        # It has a buffer of its own; another one around it would lose what stands before an error.
+        lines = gzip.GzipFile(fileobj=stream) if compressed else stream
         if self._form.line_wise:
-            return stream.readline
-        text = io.TextIOWrapper(stream, encoding=self._form.encoding, newline="\n")
+            return lines.readline
+        text = io.TextIOWrapper(lines, encoding=self._form.encoding, newline="\n")
         return lambda limit: text.readline(limit).encode("utf-8", "surrogatepass")
 
     def error(self, message: str, *, hint: str | None = None) -> FileError:
