@@ -46,10 +46,11 @@ def from_text(field: FieldDescription, form: Format, *, nullable: bool) -> Conve
     """The converter of a CSV's cells.
 
     The null cell (`Format.null`) is null. An empty cell is null too where no null cell is declared and the field may be null. Otherwise it
-    says nothing; only a str field that is declared beside a null cell has it as the empty string.
+    says nothing; only beside a null cell a str field has it as the empty string, and a bytes field as no bytes.
     """
     kind, null = field.kind, form.null
     text = kind.name == "text" and not kind.many
+    empty: Any = "" if text else b"" if kind.name == "bytes" and not kind.many else ABSENT
     convert = None if text else _many(kind, form) if kind.many else _single(kind, form, from_cell=True)
 
     def converted(cell: str) -> Any:
@@ -57,7 +58,7 @@ def from_text(field: FieldDescription, form: Format, *, nullable: bool) -> Conve
             return None
         if not cell:
             if null is not None:
-                return cell if text else ABSENT
+                return empty
             return None if nullable else ABSENT
         if convert is None:
             return cell
