@@ -19,11 +19,13 @@ from freehold.store.history import Change
 from freehold.store.queries import Group
 from freehold.store.search import Hit, SearchPage
 from freehold.store.session import Session, Transaction
+from freehold.store.unit import Commit, UnitOfWork
 
 __all__ = [
     "Address",
     "Application",
     "Change",
+    "Commit",
     "Context",
     "Database",
     "Each",
@@ -44,6 +46,7 @@ __all__ = [
     "Session",
     "Transaction",
     "Unique",
+    "UnitOfWork",
     "User",
     "errors",
     "field",

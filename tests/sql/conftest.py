@@ -7,6 +7,7 @@ import pytest
 
 from freehold import Database
 from freehold.postgres.connections import Pool
+from freehold.postgres.transactions import HeldTransaction
 from tests.conftest import Server
 from tests.sql.messages import Sent
 from tests.sql.samples import samples
@@ -29,21 +30,19 @@ async def sampled(server: Server, samples_name: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
-    """What the pool sends from now on."""
+    """What is sent from now on, on the pool's connections and in transactions."""
     messages: list[Sent] = []
 
-    def listen(name: str) -> None:
-        method = getattr(Pool, name)
+    def listen(cls: type) -> None:
+        method = cls.fetch  # type: ignore[attr-defined]
 
-        async def listening(pool: Pool, text: str, arguments: Sequence[Any], **options: Any) -> Any:
-            found = await method(pool, text, arguments, **options)
-            rows = found
-            messages.append(Sent(text, tuple(arguments), [tuple(row.values()) for row in rows]))
+        async def listening(channel: Any, text: str, arguments: Sequence[Any], **options: Any) -> Any:
+            found = await method(channel, text, arguments, **options)
+            messages.append(Sent(text, tuple(arguments), [tuple(row.values()) for row in found]))
             return found
 
-        monkeypatch.setattr(Pool, name, listening)
+        monkeypatch.setattr(cls, "fetch", listening)
 
-    for name in ("fetch",):
-        if hasattr(Pool, name):
-            listen(name)
+    listen(Pool)
+    listen(HeldTransaction)
     return messages

@@ -2,18 +2,29 @@
 
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from freehold import Address, Context, Database, Include, Session
+from freehold import Address, Context, Database, Include, Session, Transaction
 from tests.conftest import Server, new_context
 from tests.probe import plain, sealed
 from tests.sql.messages import Sent
 from tests.world import Contact, Customer, Order
+
+
+def locking(read: Callable[[Transaction, Customer], Awaitable[Any]]) -> Callable[[Session, Customer], Awaitable[Any]]:
+    """A read in a transaction of its own."""
+
+    async def run(session: Session, customer: Customer) -> Any:
+        async with session.transaction() as transaction:
+            return await read(transaction, customer)
+
+    return run
+
 
 READS = {
     "get": lambda s, c: s.get(Customer, c.id),
@@ -57,6 +68,15 @@ READS = {
     ),
     "history": lambda s, c: s.history(c),
     "history before a position": lambda s, c: s.history((Customer, c.id), before=10**12, private=True),
+    "get, locked": locking(lambda t, c: t.get(Customer, c.id, for_update=True)),
+    "get many, locked": locking(lambda t, c: t.get_many(Customer, [c.id, UUID(int=5)], for_update=True, nowait=True)),
+    "find, locked": locking(lambda t, c: t.find(Customer, {"id": c.id}, for_update=True)),
+    "list, locked": locking(lambda t, c: t.list(Customer, order_by="name", limit=2, for_update=True, skip_locked=True)),
+    "list with an include, locked": locking(
+        lambda t, c: t.list(
+            Customer, limit=2, include={"orders": Include(limit=1), "contacts": "count"}, for_update=True
+        )
+    ),
     "sql": lambda s, c: s.sql(None, "select name, :x as x from customers order by name", x=5),
     "explain": lambda s, c: s.explain("select count(*) from customers"),
 }

@@ -171,6 +171,92 @@ async def test_the_time(acme, clock, isolation):
 async def test_the_time_is_the_real_one_again(acme, isolation):
     assert (await acme.create(Customer, name="x")).created_at.year > 2024
 
+@both
+async def test_transactions(acme, as_organization, database, isolation):
+    rival = await as_organization("rival")
+    async with acme.transaction(isolation="serializable") as transaction:
+        made = await transaction.create(Customer, name="Hopper")
+        with pytest.raises(errors.UniqueError):
+            async with transaction.savepoint():
+                await transaction.create(Customer, name="Lovelace")
+                await transaction.create(Customer, name="Hopper")
+        assert await transaction.get(Customer, made.id, for_update=True) == made
+        assert await transaction.sql(None, "select name from customers") == [{"name": "Hopper"}]
+        found = await asyncio.gather(*(transaction.get(Customer, made.id) for _ in range(3)))
+        assert found == [made] * 3
+        with pytest.raises(errors.TransactionError, match="inside of another"):
+            async with transaction.transaction():
+                pass
+    assert await rival.count(Customer) == 0
+    with pytest.raises(KeyError):
+        async with acme.transaction() as transaction:
+            await transaction.update(made, visits=5)
+            raise KeyError
+    with pytest.raises(errors.TransactionError, match="has ended|was rolled back"):
+        await transaction.count(Customer)
+    assert await acme.get(Customer, made.id) == made
+    with pytest.raises(errors.TransactionError, match="exists already"):
+        async with acme.transaction() as transaction:
+            await transaction.update(made, visits=5)
+            with pytest.raises(errors.UniqueError):
+                await transaction.create(Customer, name="Hopper")
+            with pytest.raises(errors.TransactionError, match="takes no more calls"):
+                await transaction.count(Customer)
+    assert await acme.get(Customer, made.id) == made
+    async with acme.transaction(read_only=True) as transaction:
+        with pytest.raises(errors.ForbiddenError):
+            async with transaction.savepoint():
+                await transaction.update(made, visits=5)
+        assert await transaction.count(Customer) == 1
+    hers = await rival.create(Customer, name="Hopper")
+
+    async def work(transaction):
+        result = await transaction.each(["a", "Hopper", "b"], lambda name: transaction.create(Customer, name=name), tolerate=0.4)
+        return len(result.failures)
+
+    assert await database.run(acme.context, work) == 1
+    with pytest.raises(errors.TransactionError, match="inside of a transaction"):
+        async with acme.transaction():
+            await database.run(acme.context, work)
+    assert await acme.count(Customer) == 3
+    assert list(await rival.list(Customer)) == [hers]
+
+@both
+async def test_calls_beside_a_transaction_see_their_own_organization(acme, as_organization, isolation):
+    rival = await as_organization("rival")
+    async with acme.transaction() as transaction:
+        made = await transaction.create(Customer, name="Hopper")
+        assert await rival.count(Customer) == 0
+        await rival.create(Customer, name="Hopper")
+        with pytest.raises(errors.NotFoundError):
+            await rival.get(Customer, made.id)
+        assert await transaction.count(Customer) == 1
+        await transaction.update(made, visits=1)
+    assert (await acme.get(Customer, made.id)).visits == 1
+
+@both
+async def test_transactions_of_tasks_do_not_mix(acme, isolation):
+    async def work(n):
+        async with acme.transaction() as transaction:
+            await transaction.create(Customer, name=f"{n}")
+            await asyncio.sleep(0)
+            if n % 2:
+                raise KeyError(n)
+            await transaction.create(Customer, name=f"{n} again")
+
+    await asyncio.gather(*(work(n) for n in range(4)), return_exceptions=True)
+    assert sorted([each.name for each in await acme.list(Customer)]) == ["0", "0 again", "2", "2 again"]
+
+@both
+async def test_a_transaction_that_was_given_up_leaves_nothing(acme, isolation):
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            async with acme.transaction() as transaction:
+                await transaction.create(Customer, name="Hopper")
+                await transaction.sql(None, "select pg_sleep(30)")
+    assert await acme.count(Customer) == 0
+    await acme.create(Customer, name="Hopper")
+
 @pytest.mark.freehold(isolation="copy")
 async def test_a_program_opens_the_database_by_itself(acme, database_address):
     async with Database.open(database_address, application) as other:
@@ -185,8 +271,8 @@ async def test_what_a_transaction_cannot_do_says_so(database, request):
         database._store.pool.listen
 """
     )
-    run(session).assert_outcomes(passed=20)
-    run(session, "-n2", apart=True, settings=f"{AUTO}; freehold_isolation = rollback").assert_outcomes(passed=20)
+    run(session).assert_outcomes(passed=28)
+    run(session, "-n2", apart=True, settings=f"{AUTO}; freehold_isolation = rollback").assert_outcomes(passed=28)
 
 
 LOOPS = """

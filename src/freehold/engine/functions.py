@@ -19,13 +19,18 @@ from freehold.engine.tables import declared_default
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["action_call", "entity_function", "entity_objects", "entity_parts", "function_drops"]
+__all__ = ["action_call", "entity_function", "entity_function_name", "entity_objects", "entity_parts", "function_drops"]
 
 
 def entity_function(schemas: Schemas, entity: EntityDescription, action: str) -> str:
     """The quoted name of the function that does an action on an entity: get, create, update, delete, restore, purge, or
     each of these but get for all records of a unit of work, such as create_all."""
-    return schemas.own(f"{entity.table}_{action}")
+    return schemas.own(entity_function_name(entity, action))
+
+
+def entity_function_name(entity: EntityDescription, action: str) -> str:
+    """The same without its schema."""
+    return f"{entity.table}_{action}"
 
 
 @lru_cache(maxsize=4096)
@@ -267,18 +272,19 @@ def _create_all(entity: EntityDescription, schemas: Schemas) -> str:
     table = schemas.table(entity.table)
     given = ", ".join(_given(field, "($2->0)") for field in entity.own)
     return f"""
-create function {entity_function(schemas, entity, "create_all")}(uuid, jsonb) returns void
+create function {entity_function(schemas, entity, "create_all")}(uuid, jsonb) returns jsonb
 language plpgsql volatile parallel unsafe as $freehold$
 begin
     insert into {table} as t
         (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.own)})
     select $1, r.id, 1, {now}, {actor}, {now}, {actor}, {given}
     from jsonb_populate_recordset(null::{table}, $2) as r;
+    return null;
 end $freehold$"""
 
 
 def _change_all(entity: EntityDescription, schemas: Schemas, change: _Change) -> str:
-    """Changes the records of a unit of work, each of its expected version: all, or it fails.
+    """Changes the records of a unit of work, each of its expected version: all, or it fails. Answers what it touched besides.
 
     Locked in the order of their ids, so that two units of work that meet wait for each other and do not deadlock.
     """
@@ -299,11 +305,12 @@ def _change_all(entity: EntityDescription, schemas: Schemas, change: _Change) ->
         change,
         f"t.organization_id = $1 and {change.guard} and {among}",
         "array(select (s.value->>'id')::uuid from jsonb_array_elements($2) as s)",
+        into="_touched := ",
     )
     return f"""
-create function {entity_function(schemas, entity, f"{change.action}_all")}(uuid, jsonb) returns void
+create function {entity_function(schemas, entity, f"{change.action}_all")}(uuid, jsonb) returns jsonb
 language plpgsql volatile parallel unsafe as $freehold$
-declare _done integer; _ids uuid[]; _moments timestamptz[];
+declare _done integer; _ids uuid[]; _moments timestamptz[]; _touched jsonb;
 begin
     if jsonb_array_length($2) > 1 then
         perform from {table} as t where t.organization_id = $1 and t.id in (select s.id from {source}) order by t.id for no key update;
@@ -315,6 +322,7 @@ begin
         raise exception 'a record is not as expected' using errcode = 'FH201';
     end if;
     {after}
+    return _touched;
 end $freehold$"""
 
 

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
@@ -150,6 +150,18 @@ class Entity(BaseModel, metaclass=EntityMeta):
         cls.__entity__ = _describe(cls, **options)
         cls.Create = _input_model(cls, "Create", cls.__entity__.own, patch=False)
         cls.Patch = _input_model(cls, "Patch", cls.__entity__.changeable, patch=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values, which are not validated here: `UnitOfWork.save` writes what differs, and validates it.
+
+        Args:
+            update: the other values, by field.
+            deep: whether lists and documents are copied too.
+        """
+        copied = super().model_copy(update=update, deep=deep)
+        # What was read, for save to compare with. Pydantic passes over keys that are no fields.
+        copied.__dict__["__read__"] = self.__dict__.get("__read__", self.__dict__)
+        return copied
 
     if not TYPE_CHECKING:  # only reached where an attribute is missing; type checkers must still see missing ones
 

@@ -1,6 +1,6 @@
 """Values on their way between Python, JSON and PostgreSQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +9,7 @@ from pydantic_core import to_json, to_jsonable_python
 from freehold.errors import ValidationError
 from freehold.model.description import FieldDescription
 
-__all__ = ["from_json_shape", "stored", "to_json_shape", "to_payload", "to_sql_text"]
+__all__ = ["Changes", "from_json_shape", "stored", "to_json_shape", "to_payload", "to_rows", "to_sql_text"]
 
 MAXIMUM_PAYLOAD = 16_000_000
 """Bytes of what one record's write sends."""
@@ -49,6 +49,33 @@ def to_payload(values: Mapping[str, Any], subject: str) -> str:
             (), f"is larger than {MAXIMUM_PAYLOAD} bytes in all; split it", "too_long", subject=subject
         )
     return text.decode()
+
+
+def to_rows(rows: Sequence[Mapping[str, Any]], subject: str) -> str:
+    """Payloads of many records as one JSON array; a mapping within a payload is one of its own.
+
+    Raises:
+        ValidationError: it is larger than 16 MB.
+    """
+    text = to_json([{name: _nested(value) for name, value in row.items()} for row in rows], bytes_mode="hex")
+    if len(text) > MAXIMUM_PAYLOAD:
+        raise ValidationError.single(
+            (),
+            f"are larger than {MAXIMUM_PAYLOAD} bytes in all; use create_many and the like",
+            "too_long",
+            subject=subject,
+        )
+    return text.decode()
+
+
+def _nested(value: Any) -> Any:
+    if isinstance(value, Changes):
+        return {name: to_sql_text(item) for name, item in value.items()}
+    return to_sql_text(value)
+
+
+class Changes(dict[str, Any]):
+    """The changes of a record, within its payload: a dict that is no JSON document."""
 
 
 def to_sql_text(value: Any) -> Any:

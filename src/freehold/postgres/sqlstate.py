@@ -28,7 +28,13 @@ from freehold.model.registry import Constraint
 
 __all__ = ["DRIVER_ERRORS", "reported", "translated"]
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a call between the server's last words and the end of the connection
+    OSError,
+    asyncio.TimeoutError,
+)
 """What a call of the driver can raise."""
 
 _UNAVAILABLE = {

@@ -217,6 +217,7 @@ class HeldTransaction:
         async with self._turns.turn(self._left()) as level:
             self._check(level, "and the savepoint was rolled back")
             if ends:
+                self._owed = 0  # what is inside of this level is released with it
                 await self._send(level, f"{ends}release savepoint {_name(level.depth)}")
             else:  # sent together with what comes next: it changes nothing that could be seen
                 self._owed = level.depth

@@ -21,7 +21,7 @@ def commit_statement(functions: Sequence[str], schemas: Schemas) -> str:
         schemas: where the engine is.
     """
     calls = "".join(
-        f", case when u.fresh then {function}(e.organization_id, ${place}::jsonb) end as b{place}"
+        f", case when u.fresh then {function}(e.organization_id, ${place}::jsonb) end as touched_{place}"
         for place, function in enumerate(functions, 7)
     )
     noted = f"{schemas.own('open_unit')}($3::uuid, $4::text, $5::bytea, $6::json)"

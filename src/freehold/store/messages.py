@@ -3,7 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -11,6 +12,7 @@ from uuid import UUID
 from freehold.errors import FreeholdError, IsolationError, OutcomeUnknownError, ValidationError
 from freehold.model.context import Context
 from freehold.postgres.connections import Row
+from freehold.postgres.transactions import HeldTransaction
 from freehold.sql.statements import Statement
 from freehold.store.store import Store
 
@@ -71,6 +73,20 @@ class Messenger:
         self.timeout = timeout
         setting = None if moment is None else context.setting(as_of=moment.isoformat())
         self._prefix = (context.organization_id, store.seal.apply(context, setting))
+
+    @property
+    def held(self) -> bool:
+        """Whether it sends in a transaction that somebody else ends."""
+        return self.channel is not self.store.pool
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncIterator[None]:
+        """Where it sends in a transaction, what fails inside leaves the transaction as it was before."""
+        if not isinstance(self.channel, HeldTransaction):
+            yield
+            return
+        async with self.channel.savepoint():
+            yield
 
     @property
     def group(self) -> object:

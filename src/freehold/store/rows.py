@@ -49,7 +49,6 @@ class RowReader:
         return [self._one(cls, row) for row in rows]
 
     def _one(self, cls: type[EntityT], row: Sequence[Any]) -> EntityT:
-        """What `model_construct` makes, without its search for aliases and defaults."""
         values = dict(zip(self._names, row, strict=True))
         for name, convert in self._converters:
             value = values[name]
@@ -63,6 +62,10 @@ class RowReader:
                         "stored_value",
                         subject=cls.__name__,
                     ) from None
+        return self.made(cls, values)
+
+    def made(self, cls: type[EntityT], values: dict[str, Any]) -> EntityT:
+        """An entity of a row's values: what `model_construct` makes, without its search for aliases and defaults."""
         if self._absent:
             values.update(self._absent)
         record = cls.__new__(cls)

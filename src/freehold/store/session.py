@@ -18,7 +18,7 @@ from freehold.model.context import Context
 from freehold.model.entity import Entity, Input
 from freehold.store.bulk import BulkWrites
 from freehold.store.history import Change, history
-from freehold.store.messages import Messenger
+from freehold.store.messages import Messenger, checked_id
 from freehold.store.past import PastSession, look_back
 from freehold.store.queries import explain, query
 from freehold.store.reads import Reads
@@ -26,6 +26,7 @@ from freehold.store.revert import revert
 from freehold.store.search import SearchPage, search
 from freehold.store.store import Store
 from freehold.store.transaction import DEADLINE, Isolation, Transactional, checked_terms, held
+from freehold.store.unit import Commit, UnitOfWork
 from freehold.store.writer import Target, Writer
 
 __all__ = ["Session", "Transaction"]
@@ -201,6 +202,32 @@ class Session(Reads, BulkWrites):
     async def purge(self, record: Target[EntityT]) -> EntityT:
         """Removes a record for good, deleted before or not. Its history stays. Errors as in `delete`."""
         return await self._writer.change("purge", record)  # type: ignore[return-value]  # of the target's class
+
+    def unit_of_work(self, key: str | None = None) -> UnitOfWork:
+        """Changes of many records that are made together or not at all, in one message.
+
+            async with session.unit_of_work() as unit:
+                order = unit.add(Order, customer_id=customer.id, number="A-7")
+                unit.update(customer, status="active")
+
+        It commits at the end of the block, unless an exception leaves it; or earlier, with `await unit.commit()`.
+
+        Args:
+            key: an idempotency key, 1 to 200 characters, of this organization: a commit with a key that was used before
+                writes nothing and returns what the first one did. It is remembered for two days at least.
+        """
+        return UnitOfWork(self._messenger, key)
+
+    async def settle(self, unit_id: UUID | str) -> Commit | None:
+        """What became of a unit of work: its commit; None where there was none, and there never will be one.
+
+        Raises:
+            OutcomeUnknownError: the database cannot be asked.
+        """
+        id = checked_id(unit_id, "unit of work")
+        self._messenger.check_open()
+        row = await self._messenger.settle(id)
+        return None if row is None else Commit(id, row["xid"], row["at"])
 
     @asynccontextmanager
     async def as_of(self, moment: datetime) -> AsyncIterator[PastSession]:

@@ -16,7 +16,7 @@ from freehold.model.values import to_payload
 from freehold.sql.statements import Statement
 from freehold.store.messages import Messenger, checked_id, checked_version
 
-__all__ = ["Target", "Writer"]
+__all__ = ["Target", "Writer", "checked_input"]
 
 EntityT = TypeVar("EntityT", bound=Entity)
 
@@ -34,7 +34,7 @@ class Writer:
     async def create(self, cls: type[EntityT], input: Input | None, values: Mapping[str, Any]) -> EntityT:
         """Inserts one record."""
         entity = self._store.registry[cls]
-        checked = _checked(entity, "Create", input, values)
+        checked = checked_input(entity, "Create", input, values)
         payload = to_payload(
             {"id": new_id(), **{name: getattr(checked, name) for name in type(checked).model_fields}}, entity.name
         )
@@ -45,7 +45,7 @@ class Writer:
     async def update(self, target: Any, input: Input | None, changes: Mapping[str, Any]) -> Entity:
         """Changes one record of an expected version."""
         entity, id, version = self.named(target)
-        checked = _checked(entity, "Patch", input, changes)
+        checked = checked_input(entity, "Patch", input, changes)
         given = {name: getattr(checked, name) for name in checked.model_fields_set}
         if not given:
             raise ValidationError.single(
@@ -56,6 +56,12 @@ class Writer:
     async def change(self, action: str, target: Any) -> Entity:
         """Deletes, restores or purges one record of an expected version."""
         entity, id, version = self.named(target)
+        self.check_action(entity, action)
+        return await self._change(entity, action, id, version)
+
+    @staticmethod
+    def check_action(entity: EntityDescription, action: str) -> None:
+        """Refuses what the entity's deletion does not know."""
         if action in ("restore", "purge") and not entity.soft_delete:
             raise ValidationError.single(
                 (),
@@ -63,7 +69,6 @@ class Writer:
                 "no_soft_delete",
                 subject=action,
             )
-        return await self._change(entity, action, id, version)
 
     async def _change(self, entity: EntityDescription, action: str, id: UUID, version: int, *arguments: Any) -> Entity:
         statement = Statement(action_call(entity, self._store.schemas, action), (id, version, *arguments))
@@ -100,7 +105,7 @@ class Writer:
         return record
 
 
-def _checked(entity: EntityDescription, schema: str, input: Input | None, values: Mapping[str, Any]) -> Input:
+def checked_input(entity: EntityDescription, schema: str, input: Input | None, values: Mapping[str, Any]) -> Input:
     """The input validated against the entity's schema; a ready instance of that schema is taken as it is."""
     model: type[Input] = getattr(entity.cls, schema)
     if input is not None:

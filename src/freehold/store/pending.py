@@ -1,0 +1,169 @@
+"""What a unit of work will do to each record: several changes of one record become one.
+
+| then \\ first | add | update | delete | restore | purge |
+| --- | --- | --- | --- | --- | --- |
+| update | add | update | refused | restore | refused |
+| delete | nothing | delete | delete | nothing | purge |
+| restore | refused | refused | nothing | restore | refused |
+| purge | nothing | purge | purge | purge | purge |
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from freehold.errors import NotFoundError, ValidationError
+from freehold.model.description import EntityDescription, FieldDescription
+from freehold.model.entity import Entity
+
+__all__ = ["Pending", "PendingChanges"]
+
+MAXIMUM_RECORDS = 10_000
+"""Records of one unit of work."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """What will be done to one record.
+
+    Args:
+        entity: of the record.
+        id: its id.
+        action: create, update, delete, restore or purge.
+        version: the expected one; 0 for a record that is added.
+        values: of a record that is added, all; else the changes.
+        records: the objects that stand for it, which are told what came of it.
+    """
+
+    entity: EntityDescription
+    id: UUID
+    action: str
+    version: int
+    values: dict[str, Any] = field(default_factory=dict)
+    records: list[Entity] = field(default_factory=list)
+
+    def settle(self, at: datetime | None, actor: UUID | None, moved: Mapping[UUID, UUID], *, versions: int = 1) -> None:
+        """Brings the objects to what is stored now.
+
+        Args:
+            at: the transaction's time.
+            actor: who did it.
+            moved: the ids that an earlier commit of the same gave, by the ids that were given now.
+            versions: how many the record has got.
+        """
+        told: dict[str, Any] = {field.name: _stored(field, self.values[field.name], moved) for field in self._told}
+        told |= {"version": self.version + versions, "updated_at": at, "updated_by": actor}
+        if self.action == "create":
+            told |= {"id": moved.get(self.id, self.id), "created_at": at, "created_by": actor}
+        if self.entity.soft_delete and self.action in ("delete", "restore"):
+            told["deleted_at"] = at if self.action == "delete" else None
+        if self.action == "purge" or (self.action == "delete" and not self.entity.soft_delete):
+            told = {}  # there is no record any more: the objects are as it was last
+        for record in self.records:
+            # A record is frozen for whoever has it. What it stands for has changed, and here alone it follows.
+            read = record.__dict__.pop("__read__", None)
+            record.__dict__.update(told)
+            if read is not None:
+                read.update(told)
+
+    @property
+    def _told(self) -> Iterator[FieldDescription]:
+        return (field for field in self.entity.public if field.name in self.values)
+
+
+def _stored(field: FieldDescription, value: Any, moved: Mapping[UUID, UUID]) -> Any:
+    """A value as the next read will bring it."""
+    if isinstance(value, UUID):
+        return moved.get(value, value)
+    if field.kind.name == "decimal" and value is not None:
+        step = Decimal(1).scaleb(-(field.declaration.places or 0))
+        return [each.quantize(step) for each in value] if field.kind.many else value.quantize(step)
+    return value
+
+
+class PendingChanges:
+    """The changes that a unit of work has collected, by record, in the order in which records came first."""
+
+    def __init__(self) -> None:
+        self._by_record: dict[tuple[str, UUID], Pending] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_record)
+
+    def __iter__(self) -> Iterator[Pending]:
+        return iter(self._by_record.values())
+
+    def add(self, pending: Pending) -> None:
+        """Takes in a change.
+
+        Raises:
+            ValidationError: another version of the record is in already, or the changes do not go together.
+            NotFoundError: the unit deletes the record.
+        """
+        key = (pending.entity.name, pending.id)
+        first = self._by_record.get(key)
+        merged = pending if first is None else _merged(first, pending)
+        if first is None and pending.version == 0 and pending.action != "create":
+            raise ValidationError.single(
+                (),
+                "was added to another unit of work and is not committed yet",
+                "not_committed",
+                subject=_shown(pending),
+            )
+        if merged is None or (merged.action == "update" and not merged.values):
+            self._by_record.pop(key, None)
+            return
+        if first is None and len(self._by_record) >= MAXIMUM_RECORDS:
+            raise ValidationError.single(
+                (),
+                f"holds {MAXIMUM_RECORDS:,} records at most; use create_many and the like for more",
+                "too_long",
+                subject="a unit of work",
+            )
+        self._by_record[key] = merged
+
+
+def _merged(first: Pending, then: Pending) -> Pending | None:
+    if first.version != then.version:
+        raise ValidationError.single(
+            ("version",),
+            f"is expected to be {first.version} by an earlier change of this unit of work, and {then.version} by this one",
+            "version",
+            subject=_shown(then),
+        )
+    records = [*first.records, *(new for new in then.records if all(new is not old for old in first.records))]
+    match first.action, then.action:
+        case ("create" | "update" | "restore", "update"):
+            return Pending(first.entity, first.id, first.action, first.version, _changed(first, then), records)
+        case ("create", "delete" | "purge") | ("restore", "delete") | ("delete", "restore") if (
+            first.entity.soft_delete or first.action == "create"
+        ):
+            return None
+        case (
+            ("update" | "delete", "delete") | ("update" | "delete" | "restore" | "purge", "purge") | ("purge", "delete")
+        ):
+            action = "purge" if "purge" in (first.action, then.action) else "delete"
+            return Pending(first.entity, first.id, action, first.version, {}, records)
+        case ("restore", "restore"):
+            return first
+        case (("delete" | "purge"), "update"):
+            raise NotFoundError(first.entity.name, first.id, hint="this unit of work deletes it")
+    raise ValidationError.single(
+        (), f"cannot be {then.action}d: this unit of work will {first.action} it", "order", subject=_shown(then)
+    )
+
+
+def _changed(first: Pending, then: Pending) -> dict[str, Any]:
+    """Both changes, without what is as it was read by now."""
+    values = {**first.values, **then.values}
+    if first.action == "create" or not then.records:
+        return values
+    read = then.records[0].__dict__.get("__read__") or then.records[0].__dict__
+    return {name: value for name, value in values.items() if name not in read or read[name] != value}
+
+
+def _shown(pending: Pending) -> str:
+    return f"{pending.entity.name} {pending.id}"
