@@ -16,6 +16,7 @@ from freehold.model.words import Fragment, Segment
 from freehold.postgres.connections import Address
 from freehold.store.each import Each, Failure
 from freehold.store.history import Change
+from freehold.store.outcomes import BulkProgress, BulkResult, Outcome, Touched
 from freehold.store.queries import Group
 from freehold.store.search import Hit, SearchPage
 from freehold.store.session import Session, Transaction
@@ -24,6 +25,8 @@ from freehold.store.unit import Commit, UnitOfWork
 __all__ = [
     "Address",
     "Application",
+    "BulkProgress",
+    "BulkResult",
     "Change",
     "Commit",
     "Context",
@@ -40,10 +43,12 @@ __all__ = [
     "Membership",
     "Order",
     "Organization",
+    "Outcome",
     "Page",
     "SearchPage",
     "Segment",
     "Session",
+    "Touched",
     "Transaction",
     "Unique",
     "UnitOfWork",

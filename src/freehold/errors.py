@@ -405,7 +405,9 @@ class BulkError(FreeholdError):
 
     def __init__(self, cause: BaseException, *, result: Any) -> None:
         super().__init__(
-            f"the call ended after {result.done} items, of which {result.failed} failed: {type(cause).__name__}: {cause}"[:1_000],
+            f"the call ended after {result.done} items, of which {result.failed} failed: {type(cause).__name__}: {cause}"[
+                :1_000
+            ],
             hint="what the error's result tells is committed; go on with the items that are not in its outcomes",
         )
         self.result = result  # Any: a BulkResult, which lives in a higher room

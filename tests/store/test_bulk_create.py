@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -68,7 +67,13 @@ async def test_any_number_of_items(acme: Session, count: int) -> None:
 
 
 async def test_inputs_and_mappings_and_what_is_neither(acme: Session) -> None:
-    items: Sequence[Any] = [Customer.Create(name="a"), {"name": "b"}, "c", None, Contact.Create(customer_id=new_id(), name="d")]
+    items: Sequence[Any] = [
+        Customer.Create(name="a"),
+        {"name": "b"},
+        "c",
+        None,
+        Contact.Create(customer_id=new_id(), name="d"),
+    ]
     result = await acme.create_many(Customer, items)
     assert actions(result) == ["created", "created", "failed", "failed", "failed"]
     assert [each.name for each in await everything(acme)] == ["a", "b"]
@@ -114,7 +119,9 @@ async def test_all_rows_are_refused(acme: Session) -> None:
     again = await acme.create_many(Customer, [{"name": "y", "email": f"{n}@X.test"} for n in range(40)])
     assert (again.created, again.failed) == (0, 40)
     assert {type(each.error) for each in again.failures} == {errors.UniqueError}
-    missing = await acme.create_many(Order, [{"customer_id": new_id(), "number": str(n), "total": 1} for n in range(20)])
+    missing = await acme.create_many(
+        Order, [{"customer_id": new_id(), "number": str(n), "total": 1} for n in range(20)]
+    )
     assert {type(each.error) for each in missing.failures} == {errors.ReferenceError}
     assert await acme.count(Customer) == 40
 
@@ -193,7 +200,9 @@ async def test_a_key_that_ignores_case_and_immutable_fields(acme: Session) -> No
     )  # fmt: skip
     again = await acme.create_many(Customer, [{"name": "y", "email": "a@X.test"}], on_duplicate="update")
     assert actions(again) == ["unchanged"]
-    skipped = await acme.create_many(Customer, [{"name": "n", "email": "A@X.TEST"}], on_duplicate="skip", key=("email",))
+    skipped = await acme.create_many(
+        Customer, [{"name": "n", "email": "A@X.TEST"}], on_duplicate="skip", key=("email",)
+    )
     assert actions(skipped) == ["skipped"]
     assert (await acme.get(Customer, made.id)).version == 2
 
@@ -201,7 +210,9 @@ async def test_a_key_that_ignores_case_and_immutable_fields(acme: Session) -> No
 async def test_deleted_records_are_not_in_the_way(acme: Session) -> None:
     gone = await acme.delete(await acme.create(Customer, name="x", email="a@x.test"))
     for how in ("skip", "update"):
-        result = await acme.create_many(Customer, [{"name": "y", "email": f"{how}@x.test"}, {"name": "y", "email": "a@x.test"}], on_duplicate=how)  # type: ignore[arg-type]
+        result = await acme.create_many(
+            Customer, [{"name": "y", "email": f"{how}@x.test"}, {"name": "y", "email": "a@x.test"}], on_duplicate=how
+        )  # type: ignore[arg-type]
         assert actions(result)[0] == "created"
     assert await acme.get(Customer, gone.id, deleted=True) == gone
     assert await acme.count(Customer, {"email": "a@x.test"}) == 1
@@ -245,7 +256,9 @@ async def test_items_of_one_key_that_give_different_fields(acme: Session, chunk:
 
 
 async def test_fields_that_only_some_items_give(acme: Session) -> None:
-    await acme.create_many(Customer, [{"name": "x", "email": f"{n}@x.test", "visits": n, "tags": ["t"]} for n in range(4)])
+    await acme.create_many(
+        Customer, [{"name": "x", "email": f"{n}@x.test", "visits": n, "tags": ["t"]} for n in range(4)]
+    )
     items: list[dict[str, Any]] = [
         {"name": "y", "email": "0@x.test"},
         {"name": "x", "email": "1@x.test", "visits": 50},

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -103,7 +102,11 @@ async def test_what_is_not_valid_is_told_and_the_rest_goes_in(acme: Session) -> 
         ["check"], ["no_change"], ["int_parsing", "extra_forbidden"], ["input_type"], ["version"], ["uuid_type"],
         ["pair_type"], ["target_type"],
     ]  # fmt: skip
-    assert [(each.visits, each.version) for each in await everything(acme) if each.name != "x"] == [(1, 2), (0, 1), (0, 1)]
+    assert [(each.visits, each.version) for each in await everything(acme) if each.name != "x"] == [
+        (1, 2),
+        (0, 1),
+        (0, 1),
+    ]
 
 
 async def test_two_items_about_one_record_are_written_in_turn(acme: Session) -> None:

@@ -39,6 +39,7 @@ def kill_at(number: int, point: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             await answer
             os.kill(os.getpid(), signal.SIGKILL)
+            return None
 
         return call
 

@@ -99,13 +99,11 @@ def _upsert(entity: EntityDescription, schemas: Schemas, duplicates: Duplicates,
     updates = duplicates.action == "update" and duplicates.fields
     written = (
         f"{_insert(entity, schemas)} from given as g {'where g._sent ' if updates else ''}order by {order}, g.id "
-        f"on conflict {conflict_target(entity, key)} {_on_conflict(entity, schemas, duplicates)} "
+        f"on conflict {conflict_target(entity, key)} {_on_conflict(schemas, duplicates)} "
         f"returning t.id, t.version, ({covered(key, 't')}) as _covered, {told}"
     )
-    given = f"select g.*, {_turn(entity, key, duplicates)} from {_given(entity, schemas)} as g"
-    same = " and ".join(
-        f"w.{alias} = {compared(key, 'g', name)}" for name, alias in zip(key.fields, keys, strict=True)
-    )
+    given = f"select g.*, {_turn(key, duplicates)} from {_given(entity, schemas)} as g"
+    same = " and ".join(f"w.{alias} = {compared(key, 'g', name)}" for name, alias in zip(key.fields, keys, strict=True))
     unwritten = "updated" if duplicates.action == "update" else "skipped"
     otherwise = "unchanged" if duplicates.action == "update" else "skipped"
     told_apart = "case when g._later then 'later' when not g._sent then 'superseded' " if updates else "case "
@@ -119,7 +117,7 @@ def _upsert(entity: EntityDescription, schemas: Schemas, duplicates: Duplicates,
     )
 
 
-def _turn(entity: EntityDescription, key: Unique, duplicates: Duplicates) -> str:
+def _turn(key: Unique, duplicates: Duplicates) -> str:
     """Which of the rows with one key is sent now: PostgreSQL changes no row twice in one statement.
 
     The last one, where all give the same fields: it has all that the others give. Otherwise the first one, and the others
@@ -136,7 +134,7 @@ def _turn(entity: EntityDescription, key: Unique, duplicates: Duplicates) -> str
     return f"case when {mixed} then {first} else {last} end as _sent, {mixed} and not {first} as _later"
 
 
-def _on_conflict(entity: EntityDescription, schemas: Schemas, duplicates: Duplicates) -> str:
+def _on_conflict(schemas: Schemas, duplicates: Duplicates) -> str:
     if duplicates.action == "skip" or not duplicates.fields:
         return "do nothing"
     values = [_new_value(name, mixed=duplicates.mixed) for name in duplicates.fields]

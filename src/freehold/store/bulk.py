@@ -7,6 +7,7 @@ given and passes on to the modules that do it.
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from fractions import Fraction
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -32,6 +33,7 @@ BulkTarget: TypeAlias = Entity | tuple[UUID, int]
 """What an item is about: a record as it was read, or (id, version)."""
 
 LARGEST_CHUNK = 10_000
+DEADLINE = 300.0
 CHANGED: Mapping[str, Action] = {"updated": "updated", "unchanged": "unchanged"}
 
 
@@ -41,12 +43,13 @@ class BulkWrites:
     _messenger: Messenger
     _reader: Reader
 
-    def _whole(self) -> AbstractAsyncContextManager[tuple[Messenger, Reader, Savepoints]]:
-        """One transaction, or a savepoint of the one that this is in: undone where it ends in an error."""
+    def _whole(self, deadline: float) -> AbstractAsyncContextManager[tuple[Messenger, Reader, Savepoints]]:
+        """One transaction, or a savepoint of the one that this is: what happens in it is undone where it ends in an error."""
         raise NotImplementedError
 
-    def _part_of(self) -> Savepoints | None:
-        """The transaction that this is in."""
+    @property
+    def _savepoints(self) -> Savepoints | None:
+        """The transaction that this is."""
         return None
 
     async def create_many(
@@ -57,6 +60,7 @@ class BulkWrites:
         on_duplicate: OnDuplicate = "error",
         key: str | Sequence[str] | None = None,
         atomic: bool = False,
+        deadline: float = DEADLINE,
         chunk: int = 1_000,
         progress: OnProgress | None = None,
         on_outcomes: OnOutcomes | None = None,
@@ -79,6 +83,7 @@ class BulkWrites:
             key: the unique key that tells duplicates, by its field or fields; may be left out where there is only one. Other
                 keys still are errors.
             atomic: all or none, in one transaction.
+            deadline: seconds that the one transaction may take.
             chunk: items of one message, 1 to 10,000; fewer where they are more than 8 MB.
             progress: called after each chunk.
             on_outcomes: called with the outcomes of each chunk. The result does not keep them then, so that memory stays
@@ -104,7 +109,7 @@ class BulkWrites:
 
         tolerate = 0.0 if _flag("atomic", atomic, "create_many") else None
         tally = self._tally("create_many", progress, on_outcomes, tolerate)
-        return await self._deliver("create_many", items, creation, tally, chunk, tolerate)
+        return await self._deliver("create_many", items, creation, tally, chunk, tolerate, deadline)
 
     async def update_many(
         self,
@@ -113,6 +118,7 @@ class BulkWrites:
         | AsyncIterable[tuple[BulkTarget, Input | Mapping[str, Any]]],
         *,
         tolerate: float | None = None,
+        deadline: float = DEADLINE,
         chunk: int = 1_000,
         progress: OnProgress | None = None,
         on_outcomes: OnOutcomes | None = None,
@@ -131,7 +137,7 @@ class BulkWrites:
                 are an `Entity.Patch` or a mapping of fields. Two items about one record are written one after the other.
             tolerate: the share of items that may fail, 0 to 1: all is one transaction then, which is rolled back
                 where more do. None: each chunk is committed.
-            chunk, progress, on_outcomes: as in `create_many`.
+            deadline, chunk, progress, on_outcomes: as in `create_many`.
 
         Raises:
             ToleranceError: more than `tolerate` failed; it lists them, and nothing was changed.
@@ -146,7 +152,7 @@ class BulkWrites:
 
         tolerate = _share(tolerate, "update_many")
         tally = self._tally("update_many", progress, on_outcomes, tolerate)
-        return await self._deliver("update_many", items, update, tally, chunk, tolerate)
+        return await self._deliver("update_many", items, update, tally, chunk, tolerate, deadline)
 
     async def delete_many(
         self,
@@ -155,6 +161,7 @@ class BulkWrites:
         *,
         hard: bool = False,
         tolerate: float = 1.0,
+        deadline: float = DEADLINE,
         chunk: int = 1_000,
         progress: OnProgress | None = None,
         on_outcomes: OnOutcomes | None = None,
@@ -169,7 +176,7 @@ class BulkWrites:
             items: each a record as it was read, or (id, version).
             hard: removes them for good where deletion is soft, deleted before or not.
             tolerate: the share of items that may fail, 0 to 1; where more do, nothing is deleted.
-            chunk, progress, on_outcomes: as in `create_many`.
+            deadline, chunk, progress, on_outcomes: as in `create_many`.
 
         Raises:
             ToleranceError: more than `tolerate` failed; it lists them.
@@ -177,7 +184,7 @@ class BulkWrites:
         """
         description = self._messenger.store.registry[entity]
         state: State = "purge" if _flag("hard", hard, "delete_many") and description.soft_delete else "delete"
-        return await self._move("delete_many", entity, items, state, tolerate, chunk, progress, on_outcomes)
+        return await self._move("delete_many", entity, items, state, tolerate, deadline, chunk, progress, on_outcomes)
 
     async def restore_many(
         self,
@@ -185,6 +192,7 @@ class BulkWrites:
         items: Iterable[BulkTarget] | AsyncIterable[BulkTarget],
         *,
         tolerate: float = 1.0,
+        deadline: float = DEADLINE,
         chunk: int = 1_000,
         progress: OnProgress | None = None,
         on_outcomes: OnOutcomes | None = None,
@@ -196,7 +204,7 @@ class BulkWrites:
         Args:
             entity: their class, whose deletion is soft.
             items: each a deleted record as it was read, or (id, version).
-            tolerate, chunk, progress, on_outcomes: as in `delete_many`.
+            tolerate, deadline, chunk, progress, on_outcomes: as in `delete_many`.
 
         Raises:
             ToleranceError: more than `tolerate` failed; it lists them.
@@ -208,7 +216,9 @@ class BulkWrites:
                 (), f"{description.name} is deleted for good at once; there is nothing to restore", "no_soft_delete",
                 subject="restore_many",
             )  # fmt: skip
-        return await self._move("restore_many", entity, items, "restore", tolerate, chunk, progress, on_outcomes)
+        return await self._move(
+            "restore_many", entity, items, "restore", tolerate, deadline, chunk, progress, on_outcomes
+        )
 
     async def update_where(
         self,
@@ -251,13 +261,13 @@ class BulkWrites:
         if not fields:
             raise ValidationError.single((), "names no change; give at least one field", "no_change", subject=subject)
         sweep = Sweep(
-            description, store.registry, store.schemas, Line(self._messenger, self._part_of()), of,
+            description, store.registry, store.schemas, Line(self._messenger, self._savepoints), of,
             lambda after, named: changed_text(description, store.schemas, of, fields, after=after, named=named),
             _chunk(chunk, subject), lambda what, version: (CHANGED[what], version),
             Payloads(description).encode({name: getattr(checked, name) for name in fields}),
         )  # fmt: skip
         tally = self._tally(subject, progress, on_outcomes, None)
-        await sweep.run(tally, whole=self._part_of() is not None)
+        await sweep.run(tally, whole=self._savepoints is not None)
         return tally.result()
 
     async def delete_where(
@@ -267,6 +277,7 @@ class BulkWrites:
         *,
         hard: bool = False,
         everything: bool = False,
+        deadline: float = DEADLINE,
         chunk: int = 1_000,
         progress: OnProgress | None = None,
         on_outcomes: OnOutcomes | None = None,
@@ -278,7 +289,7 @@ class BulkWrites:
             where: a filter, as `list` takes it. An empty one matches every record and needs `everything=True`.
             hard: removes them for good where deletion is soft; records that are deleted already do not match.
             everything: that an empty filter is meant.
-            chunk, progress, on_outcomes: as in `create_many`.
+            deadline, chunk, progress, on_outcomes: as in `create_many`.
 
         Raises:
             ValidationError: an argument is wrong.
@@ -289,7 +300,7 @@ class BulkWrites:
         state: State = "purge" if _flag("hard", hard, subject) and description.soft_delete else "delete"
         size = _chunk(chunk, subject)
         tally = self._tally(subject, progress, on_outcomes, None)
-        async with self._whole() as (messenger, _, savepoints):
+        async with self._whole(deadline) as (messenger, _, savepoints):
             sweep = Sweep(
                 description, store.registry, store.schemas, Line(messenger, savepoints), of,
                 lambda after, named: removed_text(description, store.schemas, of, state, after=after, named=named),
@@ -305,6 +316,7 @@ class BulkWrites:
         items: Items,
         state: State,
         tolerate: float,
+        deadline: float,
         chunk: int,
         progress: OnProgress | None,
         on_outcomes: OnOutcomes | None,
@@ -317,7 +329,7 @@ class BulkWrites:
             how = Removal(store.registry[entity], store.registry, store.schemas, line, reader, state, tally.touched)
             return how.prepare, how.send
 
-        return await self._deliver(subject, items, removal, tally, chunk, 1.0 if share is None else share)
+        return await self._deliver(subject, items, removal, tally, chunk, 1.0 if share is None else share, deadline)
 
     async def _deliver(
         self,
@@ -327,18 +339,18 @@ class BulkWrites:
         tally: Tally,
         chunk: int,
         tolerate: float | None,
+        deadline: float,
     ) -> BulkResult:
         """Sends the items chunk by chunk: each committed by itself, or all in one transaction that tolerates a share of failures."""
         size = _chunk(chunk, subject)
         if tolerate is None:
-            part_of = self._part_of()
-            prepare, send = how(Line(self._messenger, part_of), self._reader)
-            await deliver(chunks(items, prepare, size, subject), send, tally, whole=part_of is not None)
+            prepare, send = how(Line(self._messenger, self._savepoints), self._reader)
+            await deliver(chunks(items, prepare, size, subject), send, tally, whole=self._savepoints is not None)
             return tally.result()
-        async with self._whole() as (messenger, reader, savepoints):
+        async with self._whole(deadline) as (messenger, reader, savepoints):
             prepare, send = how(Line(messenger, savepoints), reader)
             await deliver(chunks(items, prepare, size, subject), send, tally, whole=True)
-            if tally.failed > tolerate * tally.done:
+            if tally.failed > Fraction(str(tolerate)) * tally.done:  # the share as it is written: 0.29 of 100 are 29
                 raise ToleranceError(tally.failures, total=tally.done, tolerate=tolerate)
         return tally.result()
 

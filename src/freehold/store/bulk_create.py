@@ -141,9 +141,7 @@ class Creation:
         """The given fields that an update sets: not the key's own, which are the same (but for their case)."""
         assert self.key is not None  # where the action is update
         same = {name for name in self.key.fields if name not in self.key.ignore_case}
-        return tuple(
-            field.name for field in self.entity.changeable if field.name in given and field.name not in same
-        )
+        return tuple(field.name for field in self.entity.changeable if field.name in given and field.name not in same)
 
     async def send(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
         """Creates the records of a chunk."""
@@ -155,8 +153,9 @@ class Creation:
         except UniqueError:
             if len(items) == 1:
                 raise
-            return await isolated(items, outcomes, self._insert_others)
-        outcomes += [Outcome(item.index, "created", item.id, 1) for item in items]
+            await isolated(items, outcomes, self._insert_others)
+        else:
+            outcomes += [Outcome(item.index, "created", item.id, 1) for item in items]
 
     async def _insert_others(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
         """All but duplicates, then those one by one: each gets its error, or is created where nothing is in its way any more."""

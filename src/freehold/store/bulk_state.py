@@ -60,7 +60,9 @@ class Removal:
         for item in items:
             what, version = told[str(item.id)]
             if what == "done":
-                outcomes.append(Outcome(item.index, ACTIONS[self.state], item.id, after(self.entity, self.state, version)))
+                outcomes.append(
+                    Outcome(item.index, ACTIONS[self.state], item.id, after(self.entity, self.state, version))
+                )
             else:
                 refused.append((item, what, version))
         self.reached.extend(touched(answer["touched"], self.registry))
@@ -76,5 +78,7 @@ def touched(told: Iterable[Mapping[str, Any]], registry: Registry) -> list[Touch
     """What the engine says that it touched, by the names of entities."""
     names = {entity.table: entity.name for entity in registry.entities.values()}
     return [
-        Touched(names.get(each["table"], each["table"]), each["action"], UUID(id)) for each in told for id in each["ids"]
+        Touched(names.get(each["table"], each["table"]), each["action"], UUID(id))
+        for each in told
+        for id in each["ids"]
     ]

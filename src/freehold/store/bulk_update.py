@@ -96,10 +96,14 @@ def patch_of(entity: EntityDescription, changes: Any, index: int | None) -> Any:
     if isinstance(changes, model):
         return changes
     if not isinstance(changes, Mapping):
+        path = () if index is None else (index,)
+        given = type(changes).__name__
         raise ValidationError.single(
-            () if index is None else (index,), f"must have a {model.__name__} or a mapping as changes, not {type(changes).__name__}", "input_type",
+            path,
+            f"must have a {model.__name__} or a mapping as changes, not {given}",
+            "input_type",
             subject=entity.name,
-        )  # fmt: skip
+        )
     try:
         return model.model_validate(changes if type(changes) is dict else dict(changes))
     except pydantic.ValidationError as error:
@@ -121,9 +125,7 @@ async def conflicts(
         record = current.get(item.id)
         error: FreeholdError
         if record is not None:
-            error = ConcurrencyError(
-                entity.name, item.id, expected=item.version, actual=record.version, current=record
-            )
+            error = ConcurrencyError(entity.name, item.id, expected=item.version, actual=record.version, current=record)
         elif what == "alive":
             error = ValidationError.single(
                 (item.index,), f"{entity.name} {item.id} is not deleted", "not_deleted", subject="restore"

@@ -103,7 +103,9 @@ async def chunks(
 
 
 def _each(source: Any, subject: str) -> AsyncIterator[Any]:
-    if isinstance(source, str | bytes | Mapping) or not hasattr(source, "__aiter__") and not hasattr(source, "__iter__"):
+    if isinstance(source, str | bytes | Mapping) or (
+        not hasattr(source, "__aiter__") and not hasattr(source, "__iter__")
+    ):
         raise ValidationError.single(
             ("items",), f"must be an iterable or async iterable of items, not {type(source).__name__}", "iterable_type",
             subject=subject,

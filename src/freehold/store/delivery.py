@@ -15,16 +15,8 @@ from typing import Any, Protocol
 
 from pydantic_core import from_json
 
-from freehold.errors import (
-    BulkError,
-    DatabaseError,
-    FreeholdError,
-    Issue,
-    ReferenceError,
-    SerializationError,
-    UniqueError,
-    ValidationError,
-)
+from freehold import errors
+from freehold.errors import BulkError, DatabaseError, FreeholdError, Issue, SerializationError, ValidationError
 from freehold.model.context import new_id
 from freehold.store.chunks import Chunk, Item
 from freehold.store.messages import Messenger
@@ -123,7 +115,8 @@ class Line:
         """
         if self._transaction is not None:
             async with self._transaction.savepoint():
-                return await self._sent(statement, arguments)
+                row = await self._messenger.call(self._call, (None, statement, arguments.decode()))
+                return from_json(row["answer"])
         for attempt in range(1, ATTEMPTS):
             try:
                 return await self._sent(statement, arguments)
@@ -143,19 +136,21 @@ def about_rows(error: FreeholdError) -> bool:
         return not any(issue.code in ("sql", "arguments") for issue in error.issues)
     if isinstance(error, DatabaseError):
         return error.sqlstate[:2] in _ABOUT_ROWS
-    return isinstance(error, UniqueError | ReferenceError)
+    return isinstance(error, errors.UniqueError | errors.ReferenceError)
 
 
 async def isolated(items: Sequence[Item], outcomes: list[Outcome], send: Send) -> None:
     """Writes items, of which those that fail do so alone."""
     try:
-        return await send(items, outcomes)
+        await send(items, outcomes)
     except FreeholdError as error:
         if not about_rows(error):
             raise
         if len(items) == 1:
             outcomes.append(refused(items[0], error))
             return
+    else:
+        return
     middle = len(items) // 2
     await isolated(items[:middle], outcomes, send)
     await isolated(items[middle:], outcomes, send)

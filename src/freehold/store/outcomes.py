@@ -8,7 +8,17 @@ from uuid import UUID
 
 from freehold.errors import FreeholdError
 
-__all__ = ["Action", "BulkProgress", "BulkResult", "OnOutcomes", "OnProgress", "Outcome", "Outcomes", "Tally", "Touched"]
+__all__ = [
+    "Action",
+    "BulkProgress",
+    "BulkResult",
+    "OnOutcomes",
+    "OnProgress",
+    "Outcome",
+    "Outcomes",
+    "Tally",
+    "Touched",
+]
 
 Action = Literal[
     "created", "updated", "unchanged", "skipped", "superseded", "deleted", "restored", "failed"

@@ -17,10 +17,12 @@ from freehold.errors import TransactionError
 from freehold.model.context import Context
 from freehold.model.entity import Entity, Input
 from freehold.store.bulk import BulkWrites
+from freehold.store.delivery import Savepoints
 from freehold.store.history import Change, history
 from freehold.store.messages import Messenger, checked_id
 from freehold.store.past import PastSession, look_back
 from freehold.store.queries import explain, query
+from freehold.store.reader import Reader
 from freehold.store.reads import Reads
 from freehold.store.revert import revert
 from freehold.store.search import SearchPage, search
@@ -309,6 +311,11 @@ class Session(Reads, BulkWrites):
         """
         return await revert(self._messenger, self._writer, record, to_version)  # type: ignore[return-value]  # of the target's class
 
+    @asynccontextmanager
+    async def _whole(self, deadline: float) -> AsyncIterator[tuple[Messenger, Reader, Savepoints]]:
+        async with self.transaction(deadline=deadline) as transaction:
+            yield transaction._messenger, transaction._reader, transaction
+
 
 class Transaction(Transactional, Session):
     """All calls of a session in one transaction; get one from `Session.transaction`.
@@ -329,5 +336,11 @@ class Transaction(Transactional, Session):
         )
         yield self
 
-    def _part_of(self) -> "Transaction":
+    @property
+    def _savepoints(self) -> Savepoints:
         return self
+
+    @asynccontextmanager
+    async def _whole(self, deadline: float) -> AsyncIterator[tuple[Messenger, Reader, Savepoints]]:  # noqa: ARG002  # it has its own
+        async with self.savepoint():
+            yield self._messenger, self._reader, self
