@@ -3,7 +3,7 @@
 import gzip
 import io
 import json
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,7 @@ VALUES = st.fixed_dictionaries(
         "visits": st.integers(-(2**63), 2**63 - 1),
         "rating": st.none() | st.floats(allow_nan=False, allow_infinity=False),
         "born": st.none() | st.dates(),
-        "seen_at": st.none()
-        | st.datetimes(timezones=st.just(UTC)),
+        "seen_at": st.none() | st.datetimes(timezones=st.just(UTC)),
         "opens": st.none() | st.times(),
         "patience": st.none() | st.timedeltas(timedelta(days=-90_000), timedelta(days=90_000)),
         "photo": st.none() | st.binary(max_size=20),

@@ -15,9 +15,9 @@ import pytest
 from freehold import Database, Session
 from freehold.transfer import import_file
 from tests.conftest import Server, new_context
+from tests.transfer.files import written
 from tests.transfer.killed import POINTS
 from tests.transfer.test_importing import state
-from tests.transfer.files import written
 from tests.world import Customer, application
 
 KILLS = int(os.environ.get("FREEHOLD_KILLS", "24"))
