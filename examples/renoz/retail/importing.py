@@ -18,7 +18,7 @@ from examples.renoz.entities import Customer, Order, OrderLine, Product
 from examples.renoz.load import enter
 from examples.renoz.retail.credits import link_credits
 from examples.renoz.retail.lines import Line, read_lines
-from examples.renoz.retail.survey import CENT, Country, Survey, Totals, amount_of, survey
+from examples.renoz.retail.survey import CENT, Country, Survey, Totals, amount_of, slug_of, survey
 from freehold import Database, Entity, Session
 from freehold.errors import Issue
 from freehold.transfer.report import Refused, Report, report_to
@@ -136,8 +136,8 @@ def _tell_nobody(_what: str, _done: int, _size: int) -> None:
 @asynccontextmanager
 async def _places(database: Database, found: Survey) -> AsyncIterator[dict[str, _Place]]:
     places = {}
-    for country in found.countries.values():
-        places[country.name] = _Place(country, database.session(await enter(database, country)))
+    for slug, country in found.countries.items():
+        places[slug] = _Place(country, database.session(await enter(database, country)))
     yield places
 
 
@@ -250,15 +250,16 @@ async def _write_lines(
             if not found.judge(line):
                 continue
             positions[line.invoice] += 1
-            place = unfinished.get(line.country)
+            slug = slug_of(line.country)
+            place = unfinished.get(slug)
             if place is None:
                 continue
-            rows = waiting[line.country]
+            rows = waiting[slug]
             rows.append((line, _values(place, line, positions[line.invoice])))
             if len(rows) == CHUNK:
                 await gate.acquire()
                 group.create_task(write(place, rows))
-                waiting[line.country] = []
+                waiting[slug] = []
         for name, rows in waiting.items():
             if rows:
                 await gate.acquire()

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 
 from examples.renoz.retail.lines import Line
 from freehold.errors import Issue
 
-__all__ = ["Country", "Found", "Survey", "Totals", "amount_of", "survey"]
+__all__ = ["Country", "Found", "Survey", "Totals", "amount_of", "slug_of", "survey"]
 
 CENT = Decimal("0.01")
 
@@ -41,6 +42,12 @@ class Found:
     total: Decimal = Decimal(0)
 
 
+@lru_cache(maxsize=1_000)
+def slug_of(name: str) -> str:
+    """The slug of a country's organization."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-") or "unnamed"
+
+
 @dataclass(slots=True)
 class Country:
     """What the file has of one country, which becomes an organization.
@@ -62,7 +69,7 @@ class Country:
     @property
     def slug(self) -> str:
         """Its organization's slug."""
-        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:60] or "unnamed"
+        return slug_of(self.name)
 
     @property
     def user_name(self) -> str:
@@ -80,7 +87,7 @@ class Survey:
     """What is in the file.
 
     Args:
-        countries: by name.
+        countries: by slug; also those all of whose lines are refused.
         accepted, refused: the lines; together they are the file.
         reasons: how often each was given; a line may have several.
     """
@@ -94,7 +101,7 @@ class Survey:
     def judge(self, line: Line) -> bool:
         """Whether a line is accepted: it breaks no rule, and its invoice is of one customer in one country, the first line's."""
         if not line.issues:
-            owner = (line.country, line.customer)
+            owner = (slug_of(line.country), line.customer)
             if self._invoices.setdefault(line.invoice, owner) != owner:
                 line.issues.append(Issue(("InvoiceNo",), "is of another customer in lines before", "invoice_of_two"))
         return not line.issues
@@ -114,16 +121,24 @@ def survey(lines: Iterable[Line], refuse: Callable[[Line], None]) -> Survey:
             _note(found, line)
         else:
             found.refused.add(line)
+            if line.country:
+                _country(found, line.country)
             found.reasons.update(issue.code for issue in line.issues)
             refuse(line)
     return found
 
 
+def _country(found: Survey, name: str) -> Country:
+    slug = slug_of(name)
+    country = found.countries.get(slug)
+    if country is None:
+        country = found.countries[slug] = Country(name)
+    return country
+
+
 def _note(found: Survey, line: Line) -> None:
     """What an accepted line tells of its customer, product and order."""
-    country = found.countries.get(line.country)
-    if country is None:
-        country = found.countries[line.country] = Country(line.country)
+    country = _country(found, line.country)
     if line.day is None or line.price is None:  # an accepted line has both
         return
     country.lines += 1
