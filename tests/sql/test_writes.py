@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from freehold import Entity, Session
-from freehold.model.filters import parse_filter
 from freehold.model.fields import Unique
+from freehold.model.filters import parse_filter
 from freehold.sql.writes import (
     Duplicates,
     changed_text,

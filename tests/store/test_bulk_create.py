@@ -225,15 +225,17 @@ async def test_a_partial_key(acme: Session) -> None:
     items = [
         {"customer_id": a, "name": "other", "is_primary": False},
         {"customer_id": a, "name": "primary", "is_primary": True},
+        {"customer_id": a, "name": "another", "is_primary": False},
         {"customer_id": b, "name": "one", "is_primary": True},
         {"customer_id": b, "name": "two", "is_primary": True},
         {"customer_id": b, "name": "three"},
     ]
     result = await acme.create_many(Contact, items, on_duplicate="update", key="customer_id")
-    assert actions(result) == ["created", "updated", "superseded", "created", "created"]
-    assert result.outcomes[2].id == result.outcomes[3].id
+    assert actions(result) == ["created", "updated", "created", "superseded", "created", "created"]
+    assert (result.outcomes[1].id, result.outcomes[1].version) == (first.id, 2)
+    assert result.outcomes[3].id == result.outcomes[4].id
     assert Counter((each.name, each.is_primary) for each in await everything(acme, Contact)) == Counter(
-        [("other", False), ("primary", True), ("two", True), ("three", False)]
+        [("other", False), ("another", False), ("primary", True), ("two", True), ("three", False)]
     )
     assert (await acme.get(Contact, first.id)).name == "primary"
 

@@ -66,9 +66,7 @@ async def test_a_message_that_did_not_arrive_ends_the_call(
     assert [each.id for each in await everything(acme)] == [each.id for each in caught.value.result.outcomes]
 
 
-async def test_a_connection_that_breaks_in_the_middle(
-    acme: Session, raw: Connection, admin: Connection
-) -> None:
+async def test_a_connection_that_breaks_in_the_middle(acme: Session, raw: Connection, admin: Connection) -> None:
     records = await made(acme, 9)
     async with raw.transaction():
         await enter(raw, acme.context)
@@ -85,13 +83,17 @@ async def test_a_connection_that_breaks_in_the_middle(
 
 
 async def test_calls_that_meet_at_unique_keys_wait_for_each_other(
-    acme: Session, raw: Connection, admin: Connection
+    acme: Session, raw: Connection, admin: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In opposite order they would deadlock, did each not insert in the order of the key."""
+    monkeypatch.setattr("freehold.store.delivery.ATTEMPTS", 1)
     emails = [f"{number:02}@x.test" for number in range(50)]
     async with raw.transaction():
         await enter(raw, acme.context)
-        await raw.execute("insert into app.customers (name, email, level, status, profile) values ('x', $1, 'low', 'active', '{}')", emails[25])
+        await raw.execute(
+            "insert into app.customers (name, email, level, status, profile) values ('x', $1, 'low', 'active', '{}')",
+            emails[25],
+        )
         calls = [
             asyncio.create_task(
                 acme.create_many(Customer, [{"name": name, "email": email} for email in order], on_duplicate="update")
@@ -125,6 +127,8 @@ async def test_many_calls_at_once_lose_nothing(acme: Session) -> None:
 
 async def test_a_full_pool_is_waited_for(acme: Session, database: Database) -> None:
     told: list[BulkProgress] = []
-    results = await asyncio.gather(*(acme.create_many(Customer, names(30), chunk=7, progress=told.append) for _ in range(12)))
+    results = await asyncio.gather(
+        *(acme.create_many(Customer, names(30), chunk=7, progress=told.append) for _ in range(12))
+    )
     assert sum(result.created for result in results) == await acme.count(Customer) == 360
     assert sum(each.done == 30 for each in told) == 12

@@ -1,13 +1,12 @@
 """Deleting and restoring many records, all-or-none calls, and bulk calls inside of transactions."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
 import pytest
 
-from freehold import Entity, Session, errors
+from freehold import Session, errors
 from freehold.model.context import new_id
 from tests.probe import blocked, enter
 from tests.store.test_bulk_create import Broken, actions, breaking, everything, names
@@ -198,7 +197,7 @@ async def test_a_cancelled_call_leaves_nothing(acme: Session, raw: Connection, a
 
 
 async def test_in_a_transaction_all_belongs_to_it(acme: Session) -> None:
-    with pytest.raises(Broken):
+    async def work() -> None:
         async with acme.transaction() as transaction:
             created = await transaction.create_many(Customer, [*names(4), {}], chunk=2)
             assert (created.created, created.failed) == (4, 1)
@@ -208,13 +207,17 @@ async def test_in_a_transaction_all_belongs_to_it(acme: Session) -> None:
             assert await transaction.count(Customer) == 3
             assert await acme.count(Customer) == 0
             raise Broken
+
+    with pytest.raises(Broken):
+        await work()
     assert await acme.history(Customer) == ()
 
 
 async def test_in_a_transaction_a_bad_row_does_not_end_it(acme: Session) -> None:
     async with acme.transaction() as transaction:
         result = await transaction.create_many(
-            Customer, [{"name": "a", "email": "a@x.test"}, {"name": "b", "email": "A@x.test"}, {"name": "c", "status": "vip"}]
+            Customer,
+            [{"name": "a", "email": "a@x.test"}, {"name": "b", "email": "A@x.test"}, {"name": "c", "status": "vip"}],
         )
         assert actions(result) == ["created", "failed", "failed"]
         with pytest.raises(errors.ToleranceError):

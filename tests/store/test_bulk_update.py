@@ -142,8 +142,11 @@ async def test_a_writer_that_was_there_first_wins(acme: Session, raw: Connection
     assert (error.expected, error.actual, error.current.visits) == (1, 2, 9)
 
 
-async def test_calls_that_meet_wait_for_each_other(acme: Session, raw: Connection, admin: Connection) -> None:
+async def test_calls_that_meet_wait_for_each_other(
+    acme: Session, raw: Connection, admin: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two calls about the same records in opposite order would deadlock if they locked them as they come."""
+    monkeypatch.setattr("freehold.store.delivery.ATTEMPTS", 1)
     records = await made(acme, 50)
     async with raw.transaction():
         await enter(raw, acme.context)
