@@ -1,10 +1,11 @@
-"""The entity that the benchmarks work on: a customer as a CRM has it."""
+"""The entities that the benchmarks work on: customers as a CRM has them, and their orders."""
 
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
+from uuid import UUID
 
-from freehold import Application, Entity, Index, field
+from freehold import Application, Entity, Index, field, reference
 
 
 class Customer(Entity, soft_delete=True, indexes=[Index("created_at", "id")]):
@@ -26,4 +27,21 @@ class Customer(Entity, soft_delete=True, indexes=[Index("created_at", "id")]):
     last_order_at: datetime | None = field(default=None)
 
 
-application = Application("benchmarks", entities=[Customer])
+class Order(Entity):
+    """What a customer ordered."""
+
+    customer_id: UUID = reference(Customer)
+    number: str = field(max_length=40, unique=True)
+
+
+class Line(Entity):
+    """One article of an order."""
+
+    order_id: UUID = reference(Order, on_delete="cascade")
+    position: int = field(ge=0)
+    article: str = field(max_length=100)
+    quantity: int = field(ge=1)
+    price: Decimal = field(digits=12, places=2, ge=0)
+
+
+application = Application("benchmarks", entities=[Customer, Order, Line])

@@ -12,6 +12,15 @@ from benchmarks.contenders.handwritten import HandWritten, handwritten
 from benchmarks.contenders.model import CUSTOMERS, FIELDS, PAGE, Edit
 from benchmarks.contenders.orm import Orm, orm
 from benchmarks.contenders.repository import Repository, repository
+from benchmarks.contenders.units import (
+    FreeholdUnits,
+    HandWrittenUnits,
+    OrmUnits,
+    Placed,
+    freehold_units,
+    handwritten_units,
+    orm_units,
+)
 from benchmarks.harness import Argument, Benchmark, Call, Contender, Target
 from benchmarks.world import World
 from freehold.postgres.server import ServerAddress
@@ -93,6 +102,11 @@ def records_of_json(_: object, answer: bytes) -> list[dict[str, object]]:
     return records(None, CUSTOMERS.validate_json(answer))
 
 
+def placed(edit: Edit, answer: Placed) -> dict[str, object]:
+    """Orders have ids of their own."""
+    return {"version": answer.version - edit.version, "order": answer.order_id.version}
+
+
 def targets(asyncpg: float, orm: float | None = None) -> list[Target]:
     """The issue's targets: on the socket with one connection, and three times asyncpg through the proxy."""
     reach = [Target("asyncpg", "socket", 1, asyncpg), Target("asyncpg", "proxy", 1, 3.0)]
@@ -163,5 +177,26 @@ UPDATE = Benchmark(
     settle=made,
     targets=targets(asyncpg=1.4, orm=3.0),
 )
+UNIT = Benchmark(
+    name="unit",
+    title="An order, its five lines and the customer's credit: 7 rows in 3 tables, audited",
+    contenders=[
+        contender(*FREEHOLD, freehold_units, FreeholdUnits.place),
+        contender("asyncpg", "asyncpg, a statement per table", handwritten_units, HandWrittenUnits.place),
+        contender("asyncpg-each", "asyncpg, lines by executemany", handwritten_units, HandWrittenUnits.place_each),
+        contender("asyncpg-rows", "asyncpg, a statement per row", handwritten_units, HandWrittenUnits.place_one_by_one),
+        contender("sqlalchemy", "SQLAlchemy ORM, unit of work", orm_units, OrmUnits.place),
+    ],
+    arguments=own_edit,
+    content=placed,
+    settle=made,
+    targets=[
+        Target("sqlalchemy", "socket", 1, 2.0),
+        Target("asyncpg", "socket", 1, 1.0),
+        Target("asyncpg", "socket", 8, 0.85),
+        Target("asyncpg", "proxy", 1, 4.0),
+        Target("asyncpg-rows", "proxy", 1, 4.0),
+    ],
+)
 # A benchmark's arguments and answers are its own, hence Any.
-WORKLOADS: Sequence[Benchmark[Any, Any]] = (POINT_READ, LIST_JSON, LIST_ENTITIES, UPDATE)
+WORKLOADS: Sequence[Benchmark[Any, Any]] = (POINT_READ, LIST_JSON, LIST_ENTITIES, UPDATE, UNIT)

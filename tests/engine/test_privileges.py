@@ -204,6 +204,8 @@ async def test_the_policies_are_the_expected_ones(admin: Connection) -> None:
     assert engine == {
         ("freehold.log", "tenant"): ("SELECT", [ROLE]),
         ("freehold.log", "append"): ("INSERT", [OWNER]),
+        ("freehold.units", "tenant"): ("INSERT", [ROLE]),
+        ("freehold.units", "system"): ("ALL", [OWNER]),
         **{(f"freehold.{name}", "engine"): ("ALL", [OWNER]) for name in ("search", "search_words")},
         **{(f"freehold.{name}", "tenant"): ("SELECT", [ROLE]) for name in ("organizations", "users", "memberships")},
         **{(f"freehold.{name}", "system"): ("ALL", [OWNER]) for name in ("organizations", "users", "memberships")},

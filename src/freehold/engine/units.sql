@@ -2,8 +2,8 @@
 -- statements for many records. {engine} is the engine's schema, {tables} the application's, {application} its role.
 
 -- block: units
--- One row for each unit of work that was committed, or given up (then without a transaction). Nobody but the owner reads them; rows are
--- kept for two days.
+-- One row for each unit of work that was committed, or given up (then without a transaction). The application notes its own organization's, and
+-- nobody but the owner reads them; rows are kept for two days.
 create table if not exists {engine}.units (
     organization_id uuid not null,
     id uuid not null,
@@ -16,6 +16,13 @@ create table if not exists {engine}.units (
 );
 create unique index if not exists units_key_key on {engine}.units (organization_id, key) where key is not null;
 create index if not exists units_at_idx on {engine}.units using brin (at);
+
+alter table {engine}.units enable row level security;
+alter table {engine}.units force row level security;
+drop policy if exists tenant on {engine}.units;
+create policy tenant on {engine}.units for insert to {application} with check (organization_id = (select {engine}.organization_id()));
+drop policy if exists system on {engine}.units;
+create policy system on {engine}.units to {owner} using (true) with check (true);
 
 -- Forgets units of work that nobody asks for any more, a few thousand at a time.
 create or replace function {engine}.forget_units() returns void
@@ -263,6 +270,7 @@ begin
 end $$;
 
 revoke all on {engine}.units from public;
+grant insert (organization_id, id) on {engine}.units to {application};
 revoke all on function {engine}.forget_units(), {engine}.open_unit(uuid, text, bytea, json), {engine}.settle_unit(uuid), {engine}.references_to(regclass),
     {engine}.follow_deletion(uuid, regclass, uuid[], boolean), {engine}.logged_as(regclass),
     {engine}.follow_restoration(uuid, regclass, uuid[], timestamptz[]), {engine}.write(uuid, text, uuid, text, jsonb),

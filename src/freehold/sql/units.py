@@ -5,24 +5,42 @@ from functools import lru_cache
 
 from freehold.sql.identifiers import Schemas
 
-__all__ = ["commit_statement", "diagnosis_statement"]
+__all__ = ["commit_statement", "diagnosis_statement", "keyed_statement"]
+
+
+FIRST, FIRST_KEYED = 4, 7
+"""The parameters from which on the batches' rows are told."""
 
 
 @lru_cache(maxsize=1024)
 def commit_statement(functions: Sequence[str], schemas: Schemas) -> str:
-    """Notes the unit and calls a function for each batch of it, in order, unless its key was used before.
+    """Notes the unit and calls a function for each batch of it, in order.
 
-    Parameters: $1 the organization, $2 the context, $3 the unit's id, $4 its idempotency key, $5 the digest of what it
-    asks for, $6 what it answers, and from $7 on each batch's rows as JSON. Functions in a list of columns are called from
-    left to right.
+    Parameters: $1 the organization, $2 the context, $3 the unit's id, and then each batch's rows as JSON. Functions in a
+    list of columns are called from left to right.
 
     Args:
         functions: the quoted name of each batch's function; a tuple.
         schemas: where the engine is.
     """
     calls = "".join(
-        f", case when u.fresh then {function}(e.organization_id, ${place}::jsonb) end as touched_{place}"
-        for place, function in enumerate(functions, 7)
+        f", {function}(e.organization_id, ${place}::jsonb) as touched_{place - FIRST}"
+        for place, function in enumerate(functions, FIRST)
+    )
+    noted = f"insert into {schemas.own('units')} (organization_id, id) select e.organization_id, $3::uuid from e"
+    return (
+        f"with e as materialized (select * from {schemas.entry}), noted as ({noted}) "
+        f"select pg_current_xact_id() as xid, {schemas.own('now')}() as at{calls} from e"
+    )
+
+
+@lru_cache(maxsize=1024)
+def keyed_statement(functions: Sequence[str], schemas: Schemas) -> str:
+    """The same with an idempotency key: $4 is the key, $5 the digest of what the unit asks for, $6 what it answers. Nothing
+    is called, and `fresh` is false, where the key was used before."""
+    calls = "".join(
+        f", case when u.fresh then {function}(e.organization_id, ${place}::jsonb) end as touched_{place - FIRST_KEYED}"
+        for place, function in enumerate(functions, FIRST_KEYED)
     )
     noted = f"{schemas.own('open_unit')}($3::uuid, $4::text, $5::bytea, $6::json)"
     body = f"select u.fresh, u.xid, u.at, u.told as answer{calls} from {noted} as u offset 0"

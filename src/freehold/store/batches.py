@@ -108,16 +108,28 @@ class _Creation:
 
     def __init__(self, pendings: Sequence[Pending]) -> None:
         self._new = {pending.id: pending for pending in pendings}
-        self._needed = {id: self._referred(pending) for id, pending in self._new.items()}
+        self._needed = {pending.id: self._referred(pending) for pending in pendings}
         self.postponed: list[Pending] = []
         """Changes that close a circle of references, when all records of it are there."""
-        self.ordered = [self._new[id] for id in self._sorted()]
+        self.ordered = pendings
         """The additions, each after those that it refers to."""
         self._depths: dict[UUID, int] = {}
+        if not self._measured():
+            self.ordered = [self._new[id] for id in self._sorted()]
+            self._measured()
+
+    def _measured(self) -> bool:
+        """Finds how many statements must come before each addition; False where one comes before what it refers to."""
+        self._depths.clear()
         for pending in self.ordered:
-            others = ((self._depths[id], self._new[id].entity) for id in self._needed[pending.id])
-            # Those of one entity are in one statement, where their order does not matter.
-            self._depths[pending.id] = max((depth + (of is not pending.entity) for depth, of in others), default=0)
+            depth = 0
+            for id in self._needed[pending.id]:
+                if id not in self._depths:
+                    return False
+                # Those of one entity are in one statement, where their order does not matter.
+                depth = max(depth, self._depths[id] + (self._new[id].entity is not pending.entity))
+            self._depths[pending.id] = depth
+        return True
 
     def depth(self, pending: Pending) -> int:
         """How many statements must have added records before."""
@@ -127,8 +139,12 @@ class _Creation:
 
     def _referred(self, pending: Pending) -> dict[UUID, FieldDescription]:
         """The other additions that a record refers to, with the field that does."""
-        found = {pending.values.get(field.name): field for field in pending.entity.references}
-        return {id: field for id, field in found.items() if id in self._new and id != pending.id}
+        found: dict[UUID, FieldDescription] = {}
+        for reference in pending.entity.references:
+            id = pending.values.get(reference.name)
+            if id is not None and id in self._new and id != pending.id:
+                found[id] = reference
+        return found
 
     def _sorted(self) -> list[UUID]:
         while True:

@@ -54,7 +54,11 @@ class Pending:
             moved: the ids that an earlier commit of the same gave, by the ids that were given now.
             versions: how many the record has got.
         """
-        told: dict[str, Any] = {field.name: _stored(field, self.values[field.name], moved) for field in self._told}
+        told: dict[str, Any] = {
+            field.name: _stored(field, self.values[field.name], moved)
+            for field in self.entity.public
+            if field.name in self.values
+        }
         told |= {"version": self.version + versions, "updated_at": at, "updated_by": actor}
         if self.action == "create":
             told |= {"id": moved.get(self.id, self.id), "created_at": at, "created_by": actor}
@@ -69,14 +73,10 @@ class Pending:
             if read is not None:
                 read.update(told)
 
-    @property
-    def _told(self) -> Iterator[FieldDescription]:
-        return (field for field in self.entity.public if field.name in self.values)
-
 
 def _stored(field: FieldDescription, value: Any, moved: Mapping[UUID, UUID]) -> Any:
     """A value as the next read will bring it."""
-    if isinstance(value, UUID):
+    if moved and isinstance(value, UUID):
         return moved.get(value, value)
     if field.kind.name == "decimal" and value is not None:
         step = Decimal(1).scaleb(-(field.declaration.places or 0))

@@ -18,7 +18,6 @@ import asyncio
 import hashlib
 import json
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,7 +35,7 @@ from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity, Input
 from freehold.model.values import Changes, to_rows, to_sql_text
 from freehold.postgres.connections import Row
-from freehold.sql.units import commit_statement
+from freehold.sql.units import commit_statement, keyed_statement
 from freehold.store.batches import Batch, in_order
 from freehold.store.messages import Messenger
 from freehold.store.pending import Pending, PendingChanges
@@ -198,11 +197,13 @@ class UnitOfWork(Reads):
         functions = tuple(
             entity_function(schemas, batch.pendings[0].entity, f"{batch.action}_all") for batch in batches
         )
-        ids = [str(pending.id) for batch in batches if batch.action == "create" for pending in batch.pendings]
-        digest = None if self._key is None else _digest(batches)
         payloads = [_rows(batch) for batch in batches]
-        arguments = (unit_id, self._key, digest, to_json({"ids": ids}), *payloads)
-        text = commit_statement(functions, schemas)
+        if self._key is None:
+            text, arguments = commit_statement(functions, schemas), (unit_id, *payloads)
+        else:
+            answer = to_json({"ids": [str(pending.id) for pending in _added(batches)]})
+            text = keyed_statement(functions, schemas)
+            arguments = (unit_id, self._key, _digest(batches), answer, *payloads)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._messenger.apart():
@@ -218,25 +219,26 @@ class UnitOfWork(Reads):
         raise AssertionError  # the last attempt returns or raises
 
     def _settle(self, batches: Sequence[Batch], row: Row, repeated: bool) -> None:
-        given = [pending.id for batch in batches if batch.action == "create" for pending in batch.pendings]
-        first = [UUID(id) for id in from_json(row["answer"])["ids"]] if repeated else given
-        moved = {new: old for new, old in zip(given, first, strict=True) if new != old}
-        times = Counter(pending.id for batch in batches for pending in batch.pendings)
-        actor = self.context.user_id
+        moved = {}
+        if repeated:
+            first = from_json(row["answer"])["ids"]
+            moved = {pending.id: UUID(id) for pending, id in zip(_added(batches), first, strict=True)}
+        late = {pending.id for batch in batches if batch.late for pending in batch.pendings if pending.version == 1}
         for pending in self._pending:
-            pending.settle(row["at"], actor, moved, versions=times[pending.id])
+            versions = 2 if pending.action == "create" and pending.id in late else 1
+            pending.settle(row["at"], self.context.user_id, moved, versions=versions)
 
     async def _refresh(self, batches: Sequence[Batch], row: Row) -> None:
         """Reads the records that a deletion or restoration of the same unit has touched, besides what was asked of them."""
         if all(batch.action in ("create", "update") for batch in batches):
             return
         touched: set[str] = set()
-        for place, _ in enumerate(batches, 7):
+        for place, _ in enumerate(batches):
             for part in from_json(row.get(f"touched_{place}") or "[]"):
                 touched.update(part["ids"])
         for pending in self._pending:
             # Where the reply was lost, nobody knows what was touched.
-            if pending.records and (str(pending.id) in touched or "fresh" not in row):
+            if pending.records and (str(pending.id) in touched or "touched_0" not in row):
                 for record in await self._reader.get_many(
                     pending.entity.cls, [pending.id], private=False, deleted=True
                 ):
@@ -295,6 +297,10 @@ def _objects(target: Any) -> list[Entity]:
     return [target] if isinstance(target, Entity) else []
 
 
+def _added(batches: Sequence[Batch]) -> list[Pending]:
+    return [pending for batch in batches if batch.action == "create" for pending in batch.pendings]
+
+
 def _rows(batch: Batch) -> str:
     subject = f"the {batch.pendings[0].entity.name} records of the unit of work"
     if batch.action == "create":
@@ -310,8 +316,7 @@ def _rows(batch: Batch) -> str:
 
 def _digest(batches: Sequence[Batch]) -> bytes:
     """Of what the unit of work asks for: the same when it is asked for again, with ids and versions of its own."""
-    given = [pending.id for batch in batches if batch.action == "create" for pending in batch.pendings]
-    names = {id: f"new {place}" for place, id in enumerate(given)}
+    names = {pending.id: f"new {place}" for place, pending in enumerate(_added(batches))}
     asked = [
         [
             pending.entity.name,
