@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from benchmarks import invoices, report
 from examples.renoz.retail.sample import VARIABLE, write_sample
 from rich.console import Console
+
+from benchmarks import invoices, report
 
 
 async def test_the_import_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,19 @@ class _Totals:
     actions: dict[str, int] = field(default_factory=dict)
     first_refused: list[Refused] = field(default_factory=list)
 
+    def result(self, left_out: tuple[str, ...], request_id: str, *, dry_run: bool) -> ImportResult:
+        names = ("created", "updated", "unchanged", "skipped", "superseded")
+        return ImportResult(
+            rows=self.rows,
+            **{name: self.actions.get(name, 0) for name in names},
+            refused=self.refused,
+            repeated=self.repeated,
+            first_refused=tuple(self.first_refused),
+            left_out=left_out,
+            dry_run=dry_run,
+            request_id=request_id,
+        )
+
 
 async def import_file(
     session: Session,
@@ -158,23 +171,14 @@ async def import_file(
         FileError: the file cannot be read to its end. What stands before that is imported.
         ValidationError: an argument is wrong, or the header does not fit the entity; nothing was written.
     """
-    store = session._messenger.store
+    store = session.store
     description = store.registry[entity]
     if isinstance(chunk, bool) or not isinstance(chunk, int) or not 1 <= chunk <= 10_000:
         raise ValidationError.single(("chunk",), "must be from 1 to 10,000 rows", "chunk", subject="import")
-    if form is None:
-        form = format_of(str(getattr(origin, "name", origin)))
-    told = on_duplicate or ("update" if key is not None else "error")
-    options = [
-        description.name,
-        sorted((mapping or {}).items()),
-        sorted((constants or {}).items()),
-        key,
-        told,
-        chunk,
-        run,
-    ]
-    identity = uuid5(NAMESPACE, json.dumps([str(session.context.organization_id), *options, repr(form)], default=repr))
+    form = form or format_of(str(getattr(origin, "name", origin)))
+    told: OnDuplicate = on_duplicate or ("update" if key is not None else "error")
+    options = [sorted((mapping or {}).items()), sorted((constants or {}).items()), key, told, chunk, run, repr(form)]
+    identity = _identity(session, description.name, options)
     mapper = Mapper(description, store.registry, form, mapping or {}, constants)
     source = Source(origin, form)
     try:
@@ -184,10 +188,7 @@ async def import_file(
         lookups = Lookups()
 
         def work(rows: Sequence[Mapped]) -> Work:
-            async def write(session: Session) -> Answer:
-                return await write_records(session, description, rows, lookups, key=key, on_duplicate=told)
-
-            return write
+            return lambda session: write_records(session, description, rows, lookups, key=key, on_duplicate=told)
 
         with report_to(errors) as report:
             async with chunk_writer(session, dry_run=dry_run, forget=lookups.forget) as writer:
@@ -195,20 +196,13 @@ async def import_file(
                 await importing.run()
     finally:
         source.close()
-    totals = importing.totals
-    actions = {
-        name: totals.actions.get(name, 0) for name in ("created", "updated", "unchanged", "skipped", "superseded")
-    }
-    return ImportResult(
-        rows=totals.rows,
-        **actions,
-        refused=totals.refused,
-        repeated=totals.repeated,
-        first_refused=tuple(totals.first_refused),
-        left_out=mapper.left_out,
-        dry_run=dry_run,
-        request_id=session.context.request_id,
-    )
+    return importing.totals.result(mapper.left_out, session.context.request_id, dry_run=dry_run)
+
+
+def _identity(session: Session, entity: str, options: Sequence[Any]) -> UUID:
+    """What is imported and how; with a digest of the file it is known again."""
+    told = [str(session.context.organization_id), entity, *options]
+    return uuid5(NAMESPACE, json.dumps(told, default=repr))
 
 
 @dataclass
