@@ -192,11 +192,12 @@ async def test_a_file_that_was_cut_off_is_finished_by_the_whole_one(
     whole = written(tmp_path, lines, "whole.csv.gz")
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(whole.read_bytes()[:-1_500])
-    with pytest.raises(FileError, match="cut off"):
+    with pytest.raises(FileError, match="cut off") as caught:
         await import_file(acme, Customer, cut, chunk=100)
     there = await acme.count(Customer)
     assert 0 < there < 500
     assert there % 100 == 0  # no chunk that is not whole
+    assert f"the {there} rows before it are settled" in str(caught.value.hint)
     result = await import_file(acme, Customer, whole, chunk=100)
     assert (result.created, result.repeated) == (500, there)
     await import_file(rival, Customer, whole, chunk=100)
@@ -310,3 +311,20 @@ async def test_contacts_with_a_reference_by_id(acme: Session, tmp_path: Path) ->
     path = written(tmp_path, ["name,customer_id", f"Ada,{customer.id}", "Bob,nonsense"])
     result = await import_file(acme, Contact, path)
     assert (result.created, [refused.issues[0].field for refused in result.first_refused]) == (1, ["customer_id"])
+
+
+async def test_an_organization_that_has_imported_can_be_removed(
+    database: Database, admin: asyncpg.Connection, tmp_path: Path
+) -> None:
+    from tests.conftest import new_context
+
+    session = database.session(await new_context(database))
+    organization = session.context.organization_id
+    await import_file(session, Customer, written(tmp_path, ["name", "Acme"]))
+    noted = "select count(*) from freehold.imported where organization_id = $1"
+    assert await admin.fetchval(noted, organization) == 1
+    for customer in await session.list(Customer):
+        await session.purge(customer)
+    await admin.execute("delete from freehold.memberships where organization_id = $1", organization)
+    assert await database.system("tests").remove_organization(organization)
+    assert await admin.fetchval(noted, organization) == 0

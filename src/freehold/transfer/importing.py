@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
-from freehold.errors import Issue, ValidationError
+from freehold.errors import FileError, Issue, ValidationError
 from freehold.model.entity import Entity
 from freehold.store.session import Session
 from freehold.transfer.chunks import Answer, ChunkWriter, Work, chunk_writer
@@ -231,7 +231,12 @@ class _Import:
             except BaseException:
                 reading.cancel()
                 raise
-            chunk = await reading
+            try:
+                chunk = await reading
+            except FileError as error:
+                settled = f"the {self.totals.rows:,} rows before it are settled, and are not imported twice"
+                error.hint = f"{error.hint}; {settled}" if error.hint else settled
+                raise
 
     def _read(self) -> _Chunk | None:
         """The next chunk, in a thread: a pipe may keep it waiting. Its border depends on the file alone."""

@@ -15,7 +15,10 @@ from freehold.sql.identifiers import quoted
 from freehold.store.session import Session
 from freehold.transfer.mapping import Column, Mapped, Reference
 
-__all__ = ["Lookups"]
+__all__ = ["NOT_FOUND", "Lookups"]
+
+NOT_FOUND = "reference_not_found"
+"""The code of the issue that a record is not there."""
 
 MAXIMUM_KEPT = 50_000
 """Records that are remembered for each column."""
@@ -58,7 +61,7 @@ class Lookups:
                 continue
             told = f"{row.wanted[column]!s:.80}"
             message = f"there is no {reference.target.name} whose {reference.by.name} is {told}"
-            row.issues.append(Issue((column.field.name,), message, "reference_not_found"))
+            row.issues.append(Issue((column.field.name,), message, NOT_FOUND))
 
 
 def _checked(reference: Reference, value: object) -> Any:

@@ -11,7 +11,7 @@ from freehold.model.description import EntityDescription
 from freehold.model.issues import validation_error
 from freehold.store.session import Session
 from freehold.transfer.chunks import Answer
-from freehold.transfer.lookups import Lookups
+from freehold.transfer.lookups import NOT_FOUND, Lookups
 from freehold.transfer.mapping import Mapped
 
 __all__ = ["OnDuplicate", "write_records"]
@@ -34,6 +34,8 @@ async def write_records(
     again when the others are written.
     """
     answer = Answer()
+    for row in rows:  # an attempt that was undone has left its own
+        row.issues[:] = [issue for issue in row.issues if issue.code != NOT_FOUND]
     pending = [(place, row) for place, row in enumerate(rows) if not row.issues]
     while pending:
         await lookups.resolve(session, [row for _, row in pending])
@@ -55,7 +57,7 @@ async def write_records(
 def _may_come(row: Mapped, entity: EntityDescription) -> bool:
     """Whether all that a row lacks are records of its own entity, which its own chunk may make."""
     own = {column.field.name for column in row.wanted if column.reference and column.reference.target is entity}
-    return all(issue.code == "reference_not_found" and issue.path[0] in own for issue in row.issues)
+    return all(issue.code == NOT_FOUND and issue.path[0] in own for issue in row.issues)
 
 
 async def _create(

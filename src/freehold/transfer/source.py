@@ -157,7 +157,7 @@ class Source:
         """What went wrong with the file, with its name and line."""
         place = self.line + 1 if self.line else None
         if isinstance(error, EOFError):
-            hint = "get the whole file and import it again; what was imported is not imported twice"
+            hint = "get the whole file and import it again"
             return FileError(
                 self.name, "the compressed data ends before its end; it was cut off", line=place, hint=hint
             )
