@@ -20,11 +20,11 @@ from uuid import UUID
 
 import asyncpg
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
 from benchmarks.contenders.handwritten import CONTEXT, UPDATE
 from benchmarks.contenders.orm import CONTEXT as ORM_CONTEXT
-from benchmarks.contenders.orm import CustomerRow
+from benchmarks.contenders.orm import CustomerRow, TenantSession
 from benchmarks.entities import Customer, application
 from benchmarks.world import machine_of
 from freehold import Context, Database
@@ -146,7 +146,9 @@ class Yard:
         self.administrator = administrator
         self.connection = connection
         self.engine = engine
+        self.sessions = async_sessionmaker(engine, sync_session_class=TenantSession, expire_on_commit=False)
         self.tenant = (str(context.organization_id), seal.apply(context))
+        self.sessions.configure(info={"tenant": dict(zip(("organization_id", "context"), self.tenant, strict=True))})
         self.known: list[tuple[UUID, int]] = []
 
     async def empty(self) -> None:
@@ -198,6 +200,11 @@ class Yard:
         async with self.engine.begin() as connection:
             await connection.execute(ORM_CONTEXT, tenant)
             await connection.execute(insert(CustomerRow).returning(CustomerRow.id), given)
+
+    async def add_all(self, given: Sequence[Row]) -> None:
+        """The unit of work. It knows all values, so it sends one statement again and again, without waiting for each answer."""
+        async with self.sessions() as session, session.begin():
+            session.add_all([CustomerRow(**row) for row in given])
 
     async def update_many(self, _: Sequence[Row]) -> None:
         changes = [(target, {"credit": 7, "status": "inactive"}) for target in self.known]
@@ -252,7 +259,8 @@ async def measure_create(plan: Plan) -> Outcome:
         ways: list[Way] = [
             (Measured("freehold", "Freehold, create_many"), here.plain, here.create_many),
             (Measured("copy", "COPY as superuser", 0.5), here.records, here.copy),
-            (Measured("sqlalchemy", "SQLAlchemy, insertmanyvalues", 3.0), here.complete, here.insert_many_values),
+            (Measured("sqlalchemy", "SQLAlchemy Core, insertmanyvalues", 3.0), here.complete, here.insert_many_values),
+            (Measured("sqlalchemy-orm", "SQLAlchemy ORM, add_all", None), here.complete, here.add_all),
         ]
         await _rounds(plan, ways, plan.created, here.empty)
         calls = []

@@ -67,6 +67,8 @@ class Benchmark(Generic[Argument, Answer]):
         settle: called with the argument and the answer of each call.
         targets: what is to be reached.
         retained: how many results are kept to weigh them.
+        workers: numbers of concurrent workers, where they are the benchmark's own and not the plan's.
+        weighed: whether the memory of results and calls is measured.
     """
 
     name: str
@@ -77,6 +79,8 @@ class Benchmark(Generic[Argument, Answer]):
     settle: Callable[[Argument, Answer], None] | None = None
     targets: Sequence[Target] = ()
     retained: int = 500
+    workers: Sequence[int] = ()
+    weighed: bool = True
 
 
 @dataclass(frozen=True)
@@ -188,8 +192,9 @@ async def run(benchmark: Benchmark[Argument, Answer], world: World, plan: Plan) 
     """
     random = Random(plan.seed)
     for path in plan.paths:
-        for workers in plan.workers:
-            weigh = path == plan.paths[0] and workers == plan.workers[0]
+        numbers = benchmark.workers or plan.workers
+        for workers in numbers:
+            weigh = benchmark.weighed and path == plan.paths[0] and workers == numbers[0]
             yield await _setting(benchmark, world, plan, path, workers, random, weigh)
 
 

@@ -9,6 +9,15 @@ from uuid import UUID
 
 from benchmarks.contenders.freehold import Freehold, freehold
 from benchmarks.contenders.handwritten import HandWritten, handwritten
+from benchmarks.contenders.increments import (
+    CoalescedIncrements,
+    OrmUpdates,
+    SingleUpdates,
+    coalesced,
+    coalesced_by_user,
+    mapped,
+    single,
+)
 from benchmarks.contenders.model import CUSTOMERS, FIELDS, PAGE, Edit
 from benchmarks.contenders.orm import Orm, orm
 from benchmarks.contenders.repository import Repository, repository
@@ -177,6 +186,47 @@ UPDATE = Benchmark(
     settle=made,
     targets=targets(asyncpg=1.4, orm=3.0),
 )
+COUNTED = 1_000
+"""Customers that increments are spread over, where they are spread."""
+CALLERS = 64
+
+
+def hot_customer(world: World, _worker: int, _workers: int) -> Iterator[UUID]:
+    while True:
+        yield world.customers[0].id
+
+
+def counted_customer(world: World, worker: int, _: int) -> Iterator[UUID]:
+    random = Random(worker)
+    while True:
+        yield world.customers[random.randrange(COUNTED)].id
+
+
+def increments(name: str, title: str, arguments: Callable[[World, int, int], Iterator[UUID]]) -> Benchmark[UUID, None]:
+    """Increments by many callers."""
+    return Benchmark(
+        name=name,
+        title=title,
+        contenders=[
+            contender("freehold", "Freehold, callers of one user", coalesced, CoalescedIncrements.increment),
+            contender(
+                "freehold-users", "Freehold, each of another user", coalesced_by_user, CoalescedIncrements.increment
+            ),
+            contender("asyncpg", "asyncpg, an update each", single, SingleUpdates.increment),
+            contender("sqlalchemy", "SQLAlchemy ORM, an update each", mapped, OrmUpdates.increment),
+        ],
+        arguments=arguments,
+        content=lambda _, answer: answer,
+        targets=[Target("asyncpg", "socket", CALLERS, 20.0)],
+        workers=(CALLERS,),
+        weighed=False,
+    )
+
+
+INCREMENTS_HOT = increments("increments_hot", "One number of one customer, incremented durably, audited", hot_customer)
+INCREMENTS = increments(
+    "increments", f"One number of {COUNTED:,} customers, incremented durably, audited", counted_customer
+)
 UNIT = Benchmark(
     name="unit",
     title="An order, its five lines and the customer's credit: 7 rows in 3 tables, audited",
@@ -199,4 +249,12 @@ UNIT = Benchmark(
     ],
 )
 # A benchmark's arguments and answers are its own, hence Any.
-WORKLOADS: Sequence[Benchmark[Any, Any]] = (POINT_READ, LIST_JSON, LIST_ENTITIES, UPDATE, UNIT)
+WORKLOADS: Sequence[Benchmark[Any, Any]] = (
+    POINT_READ,
+    LIST_JSON,
+    LIST_ENTITIES,
+    UPDATE,
+    UNIT,
+    INCREMENTS_HOT,
+    INCREMENTS,
+)

@@ -21,10 +21,11 @@ from freehold.model.seal import Seal
 from freehold.postgres.connections import connect
 from freehold.testing.plugin import TestDatabases
 from freehold.testing.server import URL as VARIABLE
-from tests import probe
+from tests import counted, probe
 from tests.world import application
 
 OLDEST = [
+    "engine/test_counters.py",
     "engine/test_install.py",
     "engine/test_privileges.py",
     "engine/test_refusals.py",
@@ -35,12 +36,20 @@ OLDEST = [
     "postgres/test_sqlstate.py",
     "sql/test_statements.py",
     "store/test_bad_input.py",
+    "store/test_bulk_create.py",
+    "store/test_bulk_faults.py",
+    "store/test_bulk_state.py",
+    "store/test_bulk_update.py",
     "store/test_concurrency.py",
     "store/test_gets.py",
     "store/test_history.py",
+    "store/test_increments.py",
     "store/test_isolation.py",
     "store/test_isolation_proof.py",
+    "store/test_locking.py",
     "store/test_past.py",
+    "store/test_running.py",
+    "store/test_transactions.py",
     "store/test_writes.py",
 ]
 """The tests that `make test` runs on the oldest PostgreSQL too: what the engine makes there, and what holds on it."""
@@ -156,6 +165,36 @@ async def rival(database: Database) -> AsyncIterator[Session]:
     """A session of another new organization."""
     async with database.session(await new_context(database)) as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def library_name(server: Server) -> str:
+    """This worker's database of the entities that are counted."""
+    name = f"tests_library_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    asyncio.run(server.create_database(name, counted.application))
+    return name
+
+
+@pytest.fixture
+async def library(server: Server, library_name: str) -> AsyncIterator[Database]:
+    """That database, opened as the application role."""
+    address = server.address(library_name, counted.application)
+    async with Database.open(address, counted.application, size=8) as database:
+        yield database
+
+
+@pytest.fixture
+async def shelf(library: Database) -> AsyncIterator[Session]:
+    """A session of a new organization there."""
+    async with library.session(await new_context(library)) as session:
+        yield session
+
+
+@pytest.fixture
+async def keeper(server: Server, library_name: str) -> AsyncIterator[asyncpg.Connection]:
+    """A plain connection of the administrator to that database."""
+    async with probe.plain(server.admin_address(library_name)) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -10,14 +10,16 @@ from freehold.errors import FreeholdError
 from freehold.identity.records import Membership, Organization, User
 from freehold.model.context import Context
 from freehold.model.entity import Entity
-from freehold.model.fields import Index, Unique, field, reference
+from freehold.model.fields import Index, Unique, counter, field, reference
 from freehold.model.pages import Include, Order, Page
 from freehold.model.words import Fragment, Segment
 from freehold.postgres.connections import Address
+from freehold.store.coalescer import IncrementFigures
 from freehold.store.each import Each, Failure
 from freehold.store.history import Change
 from freehold.store.outcomes import BulkProgress, BulkResult, Outcome, Touched
 from freehold.store.queries import Group
+from freehold.store.repository import Repository
 from freehold.store.search import Hit, SearchPage
 from freehold.store.session import Session, Transaction
 from freehold.store.unit import Commit, UnitOfWork
@@ -39,12 +41,14 @@ __all__ = [
     "Group",
     "Hit",
     "Include",
+    "IncrementFigures",
     "Index",
     "Membership",
     "Order",
     "Organization",
     "Outcome",
     "Page",
+    "Repository",
     "SearchPage",
     "Segment",
     "Session",
@@ -53,6 +57,7 @@ __all__ = [
     "Unique",
     "UnitOfWork",
     "User",
+    "counter",
     "errors",
     "field",
     "reference",

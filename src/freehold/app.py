@@ -23,6 +23,7 @@ from freehold.model.shapes import Shapes
 from freehold.postgres.connections import Address, Connection, Pool, connect
 from freehold.postgres.server import EmbeddedServer
 from freehold.sql.identifiers import Schemas
+from freehold.store.coalescer import Coalescer, IncrementFigures
 from freehold.store.running import ATTEMPTS, run
 from freehold.store.session import Session, Transaction
 from freehold.store.store import Store
@@ -123,6 +124,12 @@ class Database:
         self._store = store
 
     @property
+    def increments(self) -> IncrementFigures:
+        """What became of increments since the database was opened: how many wait, and how many were lost."""
+        increments = self._store.increments
+        return IncrementFigures() if increments is None else increments.figures
+
+    @property
     def store(self) -> Store:
         """What its sessions share: for tools that look behind them."""
         return self._store
@@ -168,8 +175,13 @@ class Database:
             await check_seal(pool, application.schemas, seal)
             await pool.fetch_row(f"select {application.schemas.own('extend_log')}(3)", [])
             shapes, signer = Shapes(application.registry), CursorSigner(seal.cursor_key)
-            store = Store(pool, application.registry, application.schemas, shapes, signer, seal)
-            yield cls(application, store)
+            increments = Coalescer(wait=wait)
+            store = Store(pool, application.registry, application.schemas, shapes, signer, seal, increments)
+            try:
+                yield cls(application, store)
+            finally:
+                if store.increments is not None:
+                    await store.increments.close()
 
     @classmethod
     @asynccontextmanager
@@ -266,6 +278,14 @@ async def _stamp(application: Application, connection: Connection, folder: Path)
         await migrations.stamp(connection)
 
 
+def _counter_manifest(application: Application, name: str) -> dict[str, Any] | None:
+    """What a counter counts; None for other fields."""
+    for counter in application.registry.counters:
+        if counter.name == name:
+            return {"of": counter.counted.name, "via": counter.reference.name, "where": dict(counter.where)}
+    return None
+
+
 def _entity_manifest(application: Application, name: str) -> dict[str, Any]:
     entity = application.registry.entities[name]
     relations = application.registry.relations[name].values()
@@ -284,6 +304,7 @@ def _entity_manifest(application: Application, name: str) -> dict[str, Any]:
                 "base": field.base,
                 "private": field.private,
                 "immutable": field.declaration.immutable,
+                "counter": _counter_manifest(application, f"{entity.name}.{field.name}"),
                 "search": field.declaration.search,
                 "description": field.declaration.description,
             }

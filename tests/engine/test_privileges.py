@@ -56,6 +56,7 @@ FUNCTIONS = {
         for action in ("create", "update", "delete")
     ),
     *(f"{table}_{action}_all(uuid, jsonb)" for table in ("customers", "contacts") for action in ("restore", "purge")),
+    *(f"{table}_increment(uuid, text, uuid, uuid[], jsonb, boolean)" for table in ("customers", "orders")),
     *(f"{table}_delete({CHANGE})" for table in ("customers", "contacts", "orders")),
     *(f"{table}_{action}({CHANGE})" for table in ("customers", "contacts") for action in ("restore", "purge")),
 }

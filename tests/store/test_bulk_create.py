@@ -1,6 +1,7 @@
 """Creating many records: what goes in comes back, duplicates, bad rows alone, chunk boundaries."""
 
 import asyncio
+import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -8,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from freehold import Session, errors
+from freehold import Application, Context, Database, Entity, Session, Unique, errors, field
 from freehold.model.context import new_id
+from freehold.postgres.connections import Pool
 from freehold.store.outcomes import BulkProgress, BulkResult, Outcome
+from tests.conftest import Server
+from tests.probe import scratch
 from tests.store.test_writes import VALUES, same
 from tests.world import Contact, Customer, Order
 
@@ -37,9 +41,9 @@ async def test_a_value_comes_back_as_it_went_in(acme: Session) -> None:
     for given, outcome in zip(wanted, result.outcomes, strict=True):
         assert outcome.id is not None
         read = await acme.get(Customer, outcome.id, private=True)
-        for field, value in given.items():
-            assert same(getattr(read, field), value), field
-        single = await acme.create(Customer, {"name": "x"} and Customer.Create(**{**given, "email": None}))
+        for name, value in given.items():
+            assert same(getattr(read, name), value), name
+        single = await acme.create(Customer, **{**given, "email": None})
         single = await acme.get(Customer, single.id, private=True)
         differs = {"id", "email", "created_at", "updated_at"}
         assert read.model_dump(exclude=differs) == single.model_dump(exclude=differs)
@@ -112,6 +116,89 @@ async def test_a_poisoned_row_is_alone(acme: Session) -> None:
     assert "vip_has_credit" in str(result.failures[0].error)
     written = {each.name for each in await everything(acme)}
     assert written == {"there", "first", *(f"c{n}" for n in range(99) if n not in (7, 50, 51, 93))}
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 1_000])
+async def test_duplicates_of_several_keys_are_told_by_their_key(server: Server, chunk: int) -> None:
+    class Seat(Entity, unique=[Unique("row", "place")]):
+        row: int = field()
+        place: int = field()
+        label: str | None = field(default=None, max_length=20, unique=True)
+
+    declared = Application("seats", [Seat])
+    async with (
+        scratch(server, declared) as name,
+        Database.open(server.address(name, declared), declared, size=2) as database,
+    ):
+        session = database.session(Context(new_id()))
+        items = [{"row": 1, "place": n, "label": f"s{n}"} for n in range(8)]
+        items[3]["label"], items[5]["place"] = "s2", 0
+        result = await session.create_many(Seat, items, chunk=chunk)
+        assert (result.created, await session.count(Seat)) == (6, 6)
+        assert [(each.index, each.error.fields) for each in result.failures] == [(3, ("label",)), (5, ("row", "place"))]  # type: ignore[union-attr]
+        with pytest.raises(errors.ValidationError, match="name one of its unique keys"):
+            await session.create_many(Seat, items, on_duplicate="skip")
+        result = await session.create_many(Seat, items, on_duplicate="skip", key=["place", "row"], chunk=chunk)
+        assert actions(result) == ["skipped"] * 3 + ["failed"] + ["skipped"] * 4
+
+
+async def test_a_chunk_is_one_message(acme: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = 0
+    real = Pool.fetch
+
+    async def fetch(self: Pool, text: str, arguments: Any, **options: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        return await real(self, text, arguments, **options)
+
+    monkeypatch.setattr(Pool, "fetch", fetch)
+    made = await acme.create_many(Customer, [{"name": "x", "email": f"{n}@x.test"} for n in range(30)], chunk=10)
+    await acme.update_many(Customer, [((each.id, 1), {"visits": 1}) for each in made.outcomes], chunk=10)  # type: ignore[misc]
+    await acme.create_many(
+        Customer, [{"name": "y", "email": f"{n}@x.test"} for n in range(30)], on_duplicate="update", chunk=10
+    )
+    await acme.update_where(Customer, {"visits": 1}, visits=2, chunk=16)
+    assert sent == 3 + 3 + 3 + 2
+    await acme.create_many(Customer, [{"name": "z", "email": f"{n}@x.test"} for n in range(30)], chunk=10)
+    assert sent == 11 + 6  # all are duplicates: once to see that, and once to tell them from the others
+
+
+async def test_a_chunk_has_a_bound_in_bytes(acme: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("freehold.store.chunks.MAXIMUM_BYTES", 2_000)
+    told: list[BulkProgress] = []
+    sizes = [1, 200, 200, 1, 1, 200]
+    items = [{"name": "n" * size, "photo": b"x" * size} for size in sizes]
+    result = await acme.create_many(Customer, items, progress=told.append)
+    assert result.created == 6
+    assert 1 < len(told) <= 4
+    assert [len(each.name) for each in await everything(acme)] == sizes
+    monkeypatch.setattr("freehold.store.chunks.MAXIMUM_BYTES", 10)
+    told.clear()
+    assert (await acme.create_many(Customer, items, progress=told.append)).created == 6
+    assert [each.done for each in told] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_memory_does_not_grow_with_the_number_of_items(acme: Session) -> None:
+    peaks = []
+    for count in (1_000, 1_000, 5_000):
+        tracemalloc.start()
+        try:
+            await acme.create_many(Customer, names(count), chunk=100, on_outcomes=lambda _: None)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[2] < peaks[1] * 1.3
+
+
+async def test_a_closed_session_and_a_transaction_that_only_reads(acme: Session, database: Database) -> None:
+    async with database.session(acme.context) as session:
+        pass
+    with pytest.raises(errors.IsolationError):
+        await session.create_many(Customer, names(3))
+    async with acme.transaction(read_only=True) as transaction:
+        with pytest.raises(errors.ForbiddenError):
+            await transaction.create_many(Customer, names(3))
+    assert await acme.count(Customer) == 0
 
 
 async def test_all_rows_are_refused(acme: Session) -> None:

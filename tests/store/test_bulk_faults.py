@@ -1,7 +1,9 @@
 """Bulk calls whose replies are lost, whose connections break, and that meet each other."""
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Awaitable
+from random import Random
 from typing import Any
 
 import asyncpg
@@ -9,14 +11,16 @@ import pytest
 
 from freehold import Database, Session, errors
 from freehold.postgres.connections import Pool
-from freehold.store.outcomes import BulkProgress
+from freehold.store.outcomes import BulkProgress, BulkResult
+from tests.conftest import Server
 from tests.probe import blocked, enter
 from tests.store.test_bulk_create import actions, everything, names
 from tests.store.test_bulk_update import made
-from tests.world import Customer
+from tests.world import Customer, application
 
 Connection = asyncpg.Connection
-Fetch = Callable[..., Any]
+ROUNDS = int(os.environ.get("FREEHOLD_FAULT_ROUNDS", "30"))
+"""Of each test that breaks connections; at most 80."""
 
 
 def losing(monkeypatch: pytest.MonkeyPatch, database: Database, lost: set[int], *, sent: bool) -> None:
@@ -132,3 +136,47 @@ async def test_a_full_pool_is_waited_for(acme: Session, database: Database) -> N
     )
     assert sum(result.created for result in results) == await acme.count(Customer) == 360
     assert sum(each.done == 30 for each in told) == 12
+
+
+@pytest.mark.parametrize("way", ["create", "update", "delete"])
+async def test_connections_that_break_at_any_moment(
+    acme: Session, server: Server, database_name: str, admin: Connection, way: str
+) -> None:
+    """Whatever a call says of an item is what happened to it, and each chunk is whole."""
+    random, acknowledged, broken = Random(way), set(), 0
+    kill = (
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename = 'freehold_app' "
+        "and pid <> pg_backend_pid()"
+    )
+    ids = [] if way == "create" else [each.id for each in await made(acme, ROUNDS * 12)]
+    async with Database.open(server.address(database_name), application, size=2) as database:
+        session = database.session(acme.context)
+        for turn in range(ROUNDS):
+            part = ids[turn * 12 : turn * 12 + 12]
+            call: Awaitable[BulkResult] = {
+                "create": lambda part=part: session.create_many(Customer, names(12), chunk=4),
+                "update": lambda part=part: session.update_many(
+                    Customer, [((id, 1), {"visits": 1}) for id in part], chunk=4
+                ),
+                "delete": lambda part=part: session.delete_many(Customer, [(id, 1) for id in part], chunk=4),
+            }[way]()
+            task = asyncio.ensure_future(call)
+            if turn % 5:
+                await asyncio.sleep(random.choice((0, 0.003, 0.01, 0.03, 0.1)) * random.random())  # any moment will do
+                await admin.fetch(kill)
+            try:
+                result = await task
+            except errors.BulkError as error:
+                result, broken = error.result, broken + 1
+            except errors.UnavailableError:
+                broken += 1
+                continue
+            assert result.failed == 0
+            assert len(result.outcomes) % 4 == 0
+            acknowledged |= {outcome.id for outcome in result.outcomes}
+    done = {"create": {}, "update": {"visits": 1}, "delete": {"deleted_at": {"is_null": False}}}[way]
+    page = await acme.list(Customer, where=done, limit=1_000, deleted=True)
+    assert {each.id for each in page} == acknowledged
+    logged = await acme.history(Customer, limit=1_000)
+    assert {change.record_id for change in logged if change.action == way} == acknowledged
+    assert 0 < broken < ROUNDS

@@ -109,6 +109,20 @@ async def test_what_is_not_valid_is_told_and_the_rest_goes_in(acme: Session) -> 
     ]
 
 
+async def test_records_of_other_shapes(acme: Session) -> None:
+    await made(acme, 2)
+    (included,) = await acme.list(Customer, include=["contacts"], limit=1, order_by="id")
+    (selected,) = await acme.list(Customer, select=["id", "version"], order_by="-id", limit=1)
+    items: Any = [
+        (included, {"visits": 1}),
+        (selected, {"visits": 1}),
+        ((selected.id, selected.version), {"visits": 1}),
+    ]
+    result = await acme.update_many(Customer, items)
+    assert actions(result) == ["updated", "failed", "updated"]
+    assert result.failures[0].error.issues[0].code == "target_type"  # type: ignore[union-attr]
+
+
 async def test_two_items_about_one_record_are_written_in_turn(acme: Session) -> None:
     (record,) = await made(acme, 1)
     result = await acme.update_many(

@@ -138,6 +138,17 @@ async def test_calls_at_once(acme, isolation):
     assert await asyncio.gather(*(acme.get(Customer, customer.id) for _ in range(3)))
 
 @both
+async def test_increments(acme, isolation):
+    one, two = [await acme.create(Customer, name=name) for name in ("Hopper", "Lovelace")]
+    await asyncio.gather(*(acme.increment(Customer, one.id, visits=1) for _ in range(5)))
+    with pytest.raises(errors.NotFoundError):
+        await acme.increment(Customer, acme.context.organization_id, visits=1)
+    async with acme.transaction() as transaction:
+        await transaction.increment(Customer, one.id, visits=1)
+        await acme.increment(Customer, two.id, visits=1)
+    assert [(await acme.get(Customer, each.id)).visits for each in (one, two)] == [6, 1]
+
+@both
 async def test_the_time(acme, clock, isolation):
     before = datetime.now(UTC) - timedelta(minutes=1)
     first = await acme.create(Customer, name="first")
@@ -222,6 +233,24 @@ async def test_transactions(acme, as_organization, database, isolation):
     assert list(await rival.list(Customer)) == [hers]
 
 @both
+async def test_units_of_work_in_a_transaction(acme, isolation):
+    async with acme.transaction() as transaction:
+        async with transaction.unit_of_work() as unit:
+            made = unit.add(Customer, name="Hopper")
+            unit.add(Customer, name="Lovelace")
+        with pytest.raises(errors.UniqueError):
+            async with transaction.unit_of_work() as unit:
+                unit.update(made, visits=1)
+                unit.add(Customer, name="Hopper")
+        assert (await transaction.get(Customer, made.id)).visits == 0
+        await transaction.create(Customer, name="Noether")
+    with pytest.raises(errors.CommitError):
+        async with acme.unit_of_work() as unit:
+            unit.add(Customer, name="Hopper")
+            unit.add(Customer, name="Noether")
+    assert sorted([each.name for each in await acme.list(Customer)]) == ["Hopper", "Lovelace", "Noether"]
+
+@both
 async def test_calls_beside_a_transaction_see_their_own_organization(acme, as_organization, isolation):
     rival = await as_organization("rival")
     async with acme.transaction() as transaction:
@@ -271,8 +300,8 @@ async def test_what_a_transaction_cannot_do_says_so(database, request):
         database._store.pool.listen
 """
     )
-    run(session).assert_outcomes(passed=28)
-    run(session, "-n2", apart=True, settings=f"{AUTO}; freehold_isolation = rollback").assert_outcomes(passed=28)
+    run(session).assert_outcomes(passed=30)
+    run(session, "-n2", apart=True, settings=f"{AUTO}; freehold_isolation = rollback").assert_outcomes(passed=30)
 
 
 LOOPS = """

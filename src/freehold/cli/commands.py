@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from freehold.app import Database
+from freehold.cli.counters import counters
 from freehold.cli.doctor import doctor
 from freehold.cli.loading import load_application
 from freehold.cli.log import log
@@ -30,6 +31,7 @@ commands = typer.Typer(
 
 commands.add_typer(log, name="log")
 commands.add_typer(migrate, name="migrate")
+commands.add_typer(counters, name="counters")
 commands.command()(doctor)
 commands.command("import")(import_)
 commands.command("export")(export_)

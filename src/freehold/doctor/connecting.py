@@ -1,11 +1,13 @@
 """Attempts over a plain connection of the application role: what somebody could do who has its login, but not the program."""
 
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
 from freehold.doctor.attempts import Attempt, Expected, World, answer
 from freehold.engine.functions import entity_function
+from freehold.model.context import new_id
 from freehold.model.description import EntityDescription
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import quoted
@@ -30,7 +32,7 @@ def connecting(world: World) -> Iterator[Attempt]:
             yield Attempt(
                 GROUP, f"{entity.name}: {name}, {how}", expected, run, ["organization", "ids"], compared=False
             )
-        for action in ("get", "delete"):
+        for action in ("get", "delete", *(["increment"] if entity.incrementable else [])):
             run = partial(_generated, entity=entity, action=action)
             name = f"{entity.name}: {action} by the generated function, with one's own seal"
             yield Attempt(GROUP, name, REFUSED, run, ["organization", "ids"], compared=False)
@@ -200,9 +202,15 @@ async def _generated(world: World, entity: EntityDescription, action: str) -> An
     function = entity_function(world.schemas, entity, action)
     found = []
     for record in world.theirs(entity):
-        extra = ", $4" if action == "delete" else ""
-        arguments = [world.prey.organization, world.seal.apply(world.own.context), record.id]
+        sealed = world.seal.apply(world.own.context)
+        more: list[Any] = [record.id]
+        if action == "delete":
+            more = [record.id, record.version]
+        elif action == "increment":
+            row = {"id": str(record.id), entity.incrementable[0].name: 1}
+            more = [new_id(), [record.id], json.dumps([{"context": sealed, "rows": [row]}]), True]
+        parameters = ", ".join(f"${number}" for number in range(1, len(more) + 3))
         async with world.connection() as connection:
-            text = f"select * from {function}($1, $2, $3{extra})"
-            found.append(await answer(connection.fetch(text, *arguments, *([record.version] if extra else []))))
+            text = f"select * from {function}({parameters})"
+            found.append(await answer(connection.fetch(text, world.prey.organization, sealed, *more)))
     return found

@@ -51,6 +51,9 @@ async def _changes(world: World, entity: EntityDescription) -> Any:
                 calls += [session.restore(target), session.purge(target)]
             if entity.changeable:
                 calls.append(session.revert(target, 1))
+            for each in entity.incrementable[:1]:
+                amounts: dict[str, Any] = {each.name: 1}
+                calls.append(session.increment(entity.cls, record.id, **amounts))
             found += await answers(calls)
     return found
 

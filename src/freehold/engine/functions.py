@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from freehold.engine.blocks import Roles
+from freehold.engine.counters import counter_objects
+from freehold.engine.increments import INCREMENT, increment_function
 from freehold.engine.search import search_objects
 from freehold.engine.tables import declared_default
+from freehold.model.counters import Counter
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.sql.identifiers import Schemas, literal, quoted
 
@@ -46,18 +49,27 @@ def action_call(entity: EntityDescription, schemas: Schemas, action: str) -> str
     return f"select {outcome}{_names(entity.public)} from {entity_function(schemas, entity, action)}({parameters})"
 
 
-def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles) -> list[str]:
-    """The statements that make all derived objects of an entity, in order; each can be repeated."""
-    return [statement for part in entity_parts(entity, schemas, roles).values() for statement in part]
+def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles, counters: Sequence[Counter]) -> list[str]:
+    """The statements that make all derived objects of an entity, in order; each can be repeated.
+
+    Args:
+        entity: whose.
+        schemas, roles: the names.
+        counters: which count the entity's records.
+    """
+    return [statement for part in entity_parts(entity, schemas, roles, counters).values() for statement in part]
 
 
-def entity_parts(entity: EntityDescription, schemas: Schemas, roles: Roles) -> dict[str, list[str]]:
-    """The same by what they make: isolation, privileges, triggers, search, functions. The first takes the table for itself."""
+def entity_parts(
+    entity: EntityDescription, schemas: Schemas, roles: Roles, counters: Sequence[Counter]
+) -> dict[str, list[str]]:
+    """The same by what they make: isolation, privileges, triggers, search, counters, functions. The first takes the table for itself."""
     return {
         "isolation": _isolation(entity, schemas),
         "privileges": _privileges(entity, schemas, roles),
         "triggers": _triggers(entity, schemas),
         "search": search_objects(entity, schemas),
+        "counters": counter_objects(entity, schemas, counters),
         "functions": _functions(entity, schemas, roles),
     }
 
@@ -67,6 +79,8 @@ def _functions(entity: EntityDescription, schemas: Schemas, roles: Roles) -> lis
     statements.append(_create_all(entity, schemas))
     for change in _changes(entity, schemas):
         statements += [_change(entity, schemas, change), _change_all(entity, schemas, change)]
+    if entity.incrementable:
+        statements.append(increment_function(entity, schemas))
     return [*statements, *_function_grants(entity, schemas, roles)]
 
 
@@ -121,10 +135,13 @@ def _privileges(entity: EntityDescription, schemas: Schemas, roles: Roles) -> li
     table, application = schemas.table(entity.table), quoted(roles.application)
     # The keys and who made a record never change: no statement could, by mistake or not, move it or escape the log.
     fixed = {"organization_id", "id", "created_at", "created_by"}
-    columns = ", ".join(quoted(name) for name in entity.fields if name not in fixed)
+    written = [name for name in entity.fields if name not in entity.counters]
+    columns = ", ".join(quoted(name) for name in written if name not in fixed)
+    # A counter is the database's alone: a new row begins with none.
+    insert = f"insert ({', '.join(map(quoted, written))})" if entity.counters else "insert"
     return [
         f"revoke all on {table} from public, {application}",
-        f"grant select, insert, delete, update ({columns}) on {table} to {application}",
+        f"grant select, {insert}, delete, update ({columns}) on {table} to {application}",
     ]
 
 
@@ -175,7 +192,7 @@ end $freehold$"""
 
 def _create(entity: EntityDescription, schemas: Schemas) -> str:
     actor, now = f"{schemas.own('actor_id')}()", f"{schemas.own('now')}()"
-    given = ", ".join(_given(field, "$3") for field in entity.own)
+    given = ", ".join(_given(field, "$3") for field in entity.given)
     return f"""
 create function {entity_function(schemas, entity, "create")}(uuid, text, jsonb, {_answer(entity)})
 language plpgsql volatile parallel unsafe as $freehold$
@@ -183,7 +200,7 @@ language plpgsql volatile parallel unsafe as $freehold$
 declare _entered uuid := {schemas.own("enter")}($1, $2);
 begin
     insert into {schemas.table(entity.table)} as t
-        (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.own)})
+        (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.given)})
     select $1, coalesce(r.id, {schemas.own("new_id")}()), 1, {now}, {actor}, {now}, {actor}, {given}
     from jsonb_populate_record(null::{schemas.table(entity.table)}, $3) as r
     returning {_names(entity.public, "t.")} into {_names(entity.public)};
@@ -270,13 +287,13 @@ def _create_all(entity: EntityDescription, schemas: Schemas) -> str:
     """Inserts the records of a unit of work; each payload has the same keys."""
     actor, now = f"{schemas.own('actor_id')}()", f"{schemas.own('now')}()"
     table = schemas.table(entity.table)
-    given = ", ".join(_given(field, "($2->0)") for field in entity.own)
+    given = ", ".join(_given(field, "($2->0)") for field in entity.given)
     return f"""
 create function {entity_function(schemas, entity, "create_all")}(uuid, jsonb) returns jsonb
 language plpgsql volatile parallel unsafe as $freehold$
 begin
     insert into {table} as t
-        (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.own)})
+        (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.given)})
     select $1, r.id, 1, {now}, {actor}, {now}, {actor}, {given}
     from jsonb_populate_recordset(null::{table}, $2) as r;
     return null;
@@ -332,6 +349,8 @@ def _signatures(entity: EntityDescription, schemas: Schemas) -> list[str]:
     for change in _changes(entity, schemas):
         taken[change.action] = "uuid, text, uuid, integer" + (", jsonb" if change.patched else "")
         taken[f"{change.action}_all"] = "uuid, jsonb"
+    if entity.incrementable:
+        taken["increment"] = INCREMENT
     return [f"{entity_function(schemas, entity, action)}({types})" for action, types in taken.items()]
 
 

@@ -87,8 +87,11 @@ class Plan:
     @cached_property
     def derived(self) -> list[str]:
         """Policies, triggers, functions and grants of the entities; repeatable."""
-        entities = self.registry.entities.values()
-        return [text for entity in entities for text in entity_objects(entity, self.schemas, self.roles)]
+        return [
+            text
+            for entity in self.registry.entities.values()
+            for text in entity_objects(entity, self.schemas, self.roles, self.registry.counters_of(entity))
+        ]
 
     @cached_property
     def columns(self) -> list[tuple[str, str]]:

@@ -14,7 +14,16 @@ from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.fields import Index, Unique
 from freehold.model.inputs import prepared
 
-__all__ = ["bounds_problem", "default_problem", "key_problem", "options_problem", "repeated_name", "undeclared_problem"]
+__all__ = [
+    "bounds_problem",
+    "condition_problem",
+    "counter_problem",
+    "default_problem",
+    "key_problem",
+    "options_problem",
+    "repeated_name",
+    "undeclared_problem",
+]
 
 _LENGTHS = ("min_length", "max_length")
 _LIMITS = ("ge", "gt", "le", "lt")
@@ -56,6 +65,20 @@ def bounds_problem(field: FieldDescription) -> str | None:
     return None
 
 
+def counter_problem(field: FieldDescription) -> str | None:
+    """A counter of another type, or one that counts nothing that can be an entity."""
+    counting = field.declaration.counting
+    if counting is None:
+        return None
+    if field.annotation is not int or field.nullable:
+        return f"a counter is an int that is never null; write {field.name}: int = counter(...)"
+    if not (isinstance(counting.of, str) or hasattr(counting.of, "__entity__")):
+        return f"counter(of={counting.of!r}) is no entity; write counter(of='Bookmark')"
+    if counting.via is not None and not isinstance(counting.via, str):
+        return f"via={counting.via!r} is no name of a field; write counter(of=..., via='resource_id')"
+    return None
+
+
 def default_problem(field: FieldDescription) -> str | None:
     """A default that input would not be allowed to give."""
     declaration = field.declaration
@@ -63,6 +86,8 @@ def default_problem(field: FieldDescription) -> str | None:
         return None
     if declaration.default_factory is not None:
         return "both default and default_factory are given; leave one out"
+    if declaration.lowercase and declaration.default != str(declaration.default).lower():
+        return f"the default {declaration.default!r:.100} is not in small letters, as lowercase wants it"
     annotation = prepared(field.annotation, declaration.bounds, digits=declaration.digits, places=declaration.places)
     try:
         TypeAdapter(annotation).validate_python(declaration.default)
@@ -94,18 +119,27 @@ def key_problem(entity: EntityDescription, key: Index | Unique) -> str | None:
     """What is wrong with a composite key whose fields are all known."""
     if len(set(key.fields)) < len(key.fields):
         return f"{key!r} names a field twice"
+    for name in key.fields if isinstance(key, Unique) else ():
+        if entity.fields[name].declaration.counting is not None:
+            return f"{key!r}: {name} is a counter, which others change; leave it out"
     for name in key.ignore_case if isinstance(key, Unique) else ():
         if name not in key.fields or entity.fields[name].kind.name != "text":
             return f"{key!r}: ignore_case={name!r} must be one of its str fields"
-    for name, value in key.where.items():
+    problem = condition_problem(entity, key.where)
+    return f"{key!r}: {problem}" if problem else None
+
+
+def condition_problem(entity: EntityDescription, where: Mapping[str, Any]) -> str | None:
+    """A value that a field, which is known, cannot equal."""
+    for name, value in where.items():
         field = entity.fields[name]
         if value is None and not field.nullable:
-            return f"{key!r}: {name} is never null; leave the condition out"
+            return f"{name} is never null; leave the condition out"
         if value is not None:
             try:
                 field.kind.adapter.validate_python(value, strict=not field.kind.choices)
             except ValidationError as error:
-                return f"{key!r}: {name}={value!r} is no value of the field: {error.errors()[0]['msg']}"
+                return f"{name}={value!r} is no value of the field: {error.errors()[0]['msg']}"
     return None
 
 

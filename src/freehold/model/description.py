@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from freehold.model.fields import Declaration, Index, Unique
+from freehold.model.fields import Counting, Declaration, Index, Unique
 from freehold.model.kinds import Kind
 
 __all__ = ["BASE_FIELDS", "EntityDescription", "FieldDescription", "constraint_name", "plural_snake"]
@@ -35,7 +35,7 @@ class FieldDescription:
         annotation: as written, without `| None`.
         kind: what that is to PostgreSQL and JSON.
         nullable: whether `| None` was written.
-        declaration: what `field(...)` or `reference(...)` said.
+        declaration: what `field(...)`, `reference(...)` or `counter(...)` said.
         base: whether it comes from the base (id, version, ...).
     """
 
@@ -96,6 +96,16 @@ class EntityDescription:
         return tuple(field for field in self.fields.values() if not field.base)
 
     @cached_property
+    def given(self) -> tuple[FieldDescription, ...]:
+        """The own fields that a new record is given: all but the counters, which the database keeps."""
+        return tuple(field for field in self.own if field.declaration.counting is None)
+
+    @cached_property
+    def counters(self) -> Mapping[str, Counting]:
+        """The own fields that the database keeps, with what each counts."""
+        return {field.name: counting for field in self.own if (counting := field.declaration.counting) is not None}
+
+    @cached_property
     def references(self) -> tuple[FieldDescription, ...]:
         """The fields that refer to another entity."""
         return tuple(field for field in self.own if field.declaration.target is not None)
@@ -118,7 +128,16 @@ class EntityDescription:
     @cached_property
     def changeable(self) -> tuple[FieldDescription, ...]:
         """The own fields that an update may change."""
-        return tuple(field for field in self.own if not field.declaration.immutable)
+        return tuple(field for field in self.given if not field.declaration.immutable)
+
+    @cached_property
+    def incrementable(self) -> tuple[FieldDescription, ...]:
+        """The own fields that `increment` adds to: numbers that are exact and may change."""
+        return tuple(
+            field
+            for field in self.changeable
+            if field.kind.name in ("integer", "decimal") and not field.kind.many and not field.kind.choices
+        )
 
     @cached_property
     def unique_keys(self) -> Mapping[str, Unique]:

@@ -20,6 +20,7 @@ from pydantic.errors import PydanticUserError
 from freehold.errors import DeclarationError
 from freehold.model.declarations import (
     bounds_problem,
+    counter_problem,
     default_problem,
     key_problem,
     options_problem,
@@ -27,7 +28,7 @@ from freehold.model.declarations import (
     undeclared_problem,
 )
 from freehold.model.description import BASE_FIELDS, EntityDescription, FieldDescription, plural_snake
-from freehold.model.fields import UNREAD, Declaration, Index, Unique, field, reference
+from freehold.model.fields import UNREAD, Declaration, Index, Unique, counter, field, reference
 from freehold.model.inputs import prepared
 from freehold.model.kinds import KindError, kind_of, split_optional
 
@@ -64,7 +65,7 @@ def _drop_unread(record: "Entity") -> "Entity":
     return record
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, reference))
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, reference, counter))
 class EntityMeta(ModelMetaclass):
     """Takes the declarations out of the class body before Pydantic sees it."""
 
@@ -148,7 +149,7 @@ class Entity(BaseModel, metaclass=EntityMeta):
         if "__shape__" in cls.__dict__:  # a read's shape of an entity, not a declaration
             return
         cls.__entity__ = _describe(cls, **options)
-        cls.Create = _input_model(cls, "Create", cls.__entity__.own, patch=False)
+        cls.Create = _input_model(cls, "Create", cls.__entity__.given, patch=False)
         cls.Patch = _input_model(cls, "Patch", cls.__entity__.changeable, patch=True)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -225,7 +226,7 @@ def _describe(
         raise DeclarationError(
             f"{cls.__name__}: table={description.table!r} must be snake case of at most 40 characters"
         )
-    if not description.own:
+    if not description.given:
         raise DeclarationError(
             f"{cls.__name__} declares no field; write at least one, such as name: str = field(max_length=200)"
         )
@@ -249,7 +250,9 @@ def _describe_field(
         raise DeclarationError(f"{where}: {error}") from None
     described = FieldDescription(name, bare, kind, nullable, declaration, base)
     if not base:
-        problem = _problem(described) or bounds_problem(described) or default_problem(described)
+        problem = (
+            counter_problem(described) or _problem(described) or bounds_problem(described) or default_problem(described)
+        )
         if problem:
             raise DeclarationError(f"{where}: {problem}")
     return described
@@ -277,6 +280,10 @@ def _problem(field: FieldDescription) -> str | None:
             )
     if declaration.ignore_case and not (declaration.unique and kind.name == "text"):
         return "ignore_case belongs to unique=True on a str; write field(unique=True, ignore_case=True)"
+    if declaration.lowercase and (kind.name != "text" or kind.many or kind.choices):
+        return "lowercase belongs to a str; leave it out"
+    if declaration.lowercase and declaration.ignore_case:
+        return "lowercase makes ignore_case idle: there are no other cases; leave ignore_case out"
     if declaration.search and kind.name != "text":
         return "only str and list[str] fields can be searched; leave out search=True"
     if declaration.search and declaration.private:
@@ -389,5 +396,11 @@ def _input_model(cls: type[Entity], suffix: str, fields: Sequence[FieldDescripti
 def input_annotation(field_: FieldDescription) -> Any:
     """The annotation that input of a field is validated against, with all its bounds."""
     declaration = field_.declaration
-    annotation = prepared(field_.annotation, declaration.bounds, digits=declaration.digits, places=declaration.places)
+    annotation = prepared(
+        field_.annotation,
+        declaration.bounds,
+        digits=declaration.digits,
+        places=declaration.places,
+        lowercase=declaration.lowercase,
+    )
     return annotation | None if field_.nullable else annotation

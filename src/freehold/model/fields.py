@@ -1,6 +1,6 @@
-"""What is written in an entity's body: fields, references, unique keys and indexes.
+"""What is written in an entity's body: fields, references, counters, unique keys and indexes.
 
-`field` and `reference` return a `Declaration`, which the entity's metaclass takes out again; type checkers see the
+`field`, `reference` and `counter` return a `Declaration`, which the entity's metaclass takes out again; type checkers see the
 field's own type.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-__all__ = ["UNREAD", "Declaration", "Index", "OnDelete", "Unique", "field", "reference"]
+__all__ = ["UNREAD", "Counting", "Declaration", "Index", "OnDelete", "Unique", "counter", "field", "reference"]
 
 UNREAD: Any = object()
 """Stands for a private field that a read did not bring."""
@@ -21,8 +21,17 @@ OnDelete = Literal["restrict", "cascade", "set_null"]
 
 
 @dataclass(frozen=True, slots=True)
+class Counting:
+    """What `counter(...)` said. See there for the meaning of each."""
+
+    of: Any  # Any: an Entity class, which is declared in a higher module, or its name
+    via: str | None = None
+    where: Mapping[str, str | int | bool | None] = data_field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
-    """What `field(...)` or `reference(...)` said. See there for the meaning of each."""
+    """What `field(...)`, `reference(...)` or `counter(...)` said. See there for the meaning of each."""
 
     default: Any = PydanticUndefined
     default_factory: Callable[[], Any] | None = None
@@ -32,6 +41,7 @@ class Declaration:
     index: bool = False
     unique: bool = False
     ignore_case: bool = False
+    lowercase: bool = False
     check: str | None = None
     search: bool = False
     private: bool = False
@@ -40,6 +50,7 @@ class Declaration:
     target: Any = None  # Any: an Entity class, which is declared in a higher module, or its name
     on_delete: OnDelete = "restrict"
     reverse: str | None = None
+    counting: Counting | None = None
 
     @property
     def required(self) -> bool:
@@ -71,6 +82,7 @@ def field(
     index: bool = False,
     unique: bool = False,
     ignore_case: bool = False,
+    lowercase: bool = False,
     check: str | None = None,
     search: bool = False,
     private: bool = False,
@@ -90,6 +102,7 @@ def field(
         index: an index on (organization, field, id).
         unique: no two records of an organization have the same value; deleted records do not count.
         ignore_case: with `unique`: values that differ only in case are the same.
+        lowercase: a str is kept in small letters, however it is given; bounds and pattern hold for the small letters.
         check: an SQL condition on the table's columns that each row must satisfy: `"quantity <> 0"`.
         search: `session.search` looks in this field (str or list[str]). An entity's first searchable field counts most, then
             the second and the third; the others count alike.
@@ -115,6 +128,7 @@ def field(
         index=index,
         unique=unique,
         ignore_case=ignore_case,
+        lowercase=lowercase,
         check=check,
         search=search,
         private=private,
@@ -158,6 +172,36 @@ def reference(
         target=target,
         on_delete=on_delete,
         reverse=reverse,
+    )
+
+
+def counter(
+    of: Any,
+    *,
+    via: str | None = None,
+    where: Mapping[str, str | int | bool | None] | None = None,
+    index: bool = False,
+    private: bool = False,
+    description: str | None = None,
+) -> Any:
+    """Declares how many records of another entity refer to each record: `bookmarks: int = counter(of="Bookmark")`.
+
+    The database keeps the number, in the transaction that changes those records. Deleted ones do not count. Nobody can set it;
+    it can be read, filtered and sorted by. A change of it is logged and is no new version.
+
+    Args:
+        of: the entity that is counted, or its name where it is declared later (`"self"` for the class itself). It refers to this one.
+        via: the field of its reference, where several lead here: `"resource_id"`.
+        where: only records whose fields equal these values: `{"kind": "star"}`; None is null.
+        index: an index on (organization, counter, id), for lists that are sorted by it.
+        private, description: as in `field`.
+    """
+    return Declaration(
+        default=0,
+        index=index,
+        private=private,
+        description=description,
+        counting=Counting(of, via, dict(where or {})),
     )
 
 

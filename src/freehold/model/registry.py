@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from freehold.errors import ConfigurationError, DeclarationError, Issue, ValidationError
+from freehold.model.counters import Counter, resolve_counters
 from freehold.model.description import EntityDescription, FieldDescription, constraint_name
 from freehold.model.entity import Entity
 from freehold.model.issues import shown
@@ -56,7 +57,8 @@ class Registry:
         entities: the classes; each reference must lead to one of them.
 
     Raises:
-        DeclarationError: two entities share a name or table, a reference leads nowhere, or relations clash.
+        DeclarationError: two entities share a name or table, a reference leads nowhere, relations clash, or a counter
+            counts what does not refer to it.
     """
 
     def __init__(self, entities: Iterable[type[Entity]]) -> None:
@@ -76,6 +78,7 @@ class Registry:
             tables[description.table] = description.name
         self._check_names()
         self.relations = self._relate()
+        self.counters = resolve_counters(self.entities, self._target, suggestion)
 
     def _check_names(self) -> None:
         """Indexes share one space of names with each other and with tables."""
@@ -105,6 +108,10 @@ class Registry:
     def relation(self, entity: EntityDescription, name: str) -> Relation | None:
         """The relation of an entity by its name."""
         return self.relations[entity.name].get(name)
+
+    def counters_of(self, entity: EntityDescription) -> list[Counter]:
+        """The counters that an entity's records are counted in."""
+        return [counter for counter in self.counters if counter.counted is entity]
 
     @cached_property
     def constraints(self) -> Mapping[str, Constraint]:

@@ -91,6 +91,10 @@ def _translated(error: BaseException, constraints: Mapping[str, Constraint], sec
         return ValidationError.single(
             (), f"the statement and its values do not fit: {error}", "arguments", subject="sql"
         )
+    if isinstance(
+        error, asyncpg.InternalClientError
+    ):  # the server's farewell was read, the connection's end was not yet
+        return UnavailableError("the database has ended the connection", hint="retry")
     return UnavailableError(
         f"the database cannot be reached: {error}", hint="check that it runs and is reachable, then retry"
     )

@@ -6,7 +6,7 @@ given and passes on to the modules that do it.
 
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from fractions import Fraction
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -345,11 +345,13 @@ class BulkWrites:
         size = _chunk(chunk, subject)
         if tolerate is None:
             prepare, send = how(Line(self._messenger, self._savepoints), self._reader)
-            await deliver(chunks(items, prepare, size, subject), send, tally, whole=self._savepoints is not None)
+            async with aclosing(chunks(items, prepare, size, subject)) as incoming:
+                await deliver(incoming, send, tally, whole=self._savepoints is not None)
             return tally.result()
         async with self._whole(deadline) as (messenger, reader, savepoints):
             prepare, send = how(Line(messenger, savepoints), reader)
-            await deliver(chunks(items, prepare, size, subject), send, tally, whole=True)
+            async with aclosing(chunks(items, prepare, size, subject)) as incoming:
+                await deliver(incoming, send, tally, whole=True)
             if tally.failed > Fraction(str(tolerate)) * tally.done:  # the share as it is written: 0.29 of 100 are 29
                 raise ToleranceError(tally.failures, total=tally.done, tolerate=tolerate)
         return tally.result()

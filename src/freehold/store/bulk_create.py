@@ -18,7 +18,7 @@ from freehold.model.values import MAXIMUM_PAYLOAD, to_sql_text
 from freehold.sql.identifiers import Schemas
 from freehold.sql.writes import Duplicates, insert_text
 from freehold.store.chunks import Item
-from freehold.store.delivery import Line, isolated
+from freehold.store.delivery import Line, isolated, refused
 from freehold.store.outcomes import Outcome
 
 __all__ = ["Creation", "OnDuplicate", "Payloads", "indexed", "named_key"]
@@ -158,12 +158,18 @@ class Creation:
             outcomes += [Outcome(item.index, "created", item.id, 1) for item in items]
 
     async def _insert_others(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
-        """All but duplicates, then those one by one: each gets its error, or is created where nothing is in its way any more."""
+        """All but duplicates. Of which key they are is clear where there is one; else each is sent alone, for its own error."""
         answer = await self.line.send(insert_text(self.entity, self.schemas, Duplicates(None, "skip")), _rows(items))
         missing = {id for id, *_ in answer}
         outcomes += [Outcome(item.index, "created", item.id, 1) for item in items if str(item.id) not in missing]
+        keys = list(self.entity.unique_keys.items())
         for item in items:
-            if str(item.id) in missing:
+            if str(item.id) not in missing:
+                continue
+            if len(keys) == 1:
+                name, key = keys[0]
+                outcomes.append(refused(item, UniqueError(self.entity.name, key.fields, constraint=name)))
+            else:
                 await isolated([item], outcomes, self._insert)
 
     async def _upsert(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:

@@ -24,13 +24,11 @@ __all__ = ["Update", "conflicts", "expected", "patch_of"]
 
 def expected(entity: EntityDescription, target: Any, index: int) -> tuple[UUID, int]:
     """The id and version that an item names: of a record as it was read, or (id, version)."""
-    if isinstance(target, entity.cls):
+    if isinstance(target, Entity) and type(target).__entity__ is entity:
         return target.id, target.version
     if not isinstance(target, tuple | list) or len(target) != 2:
-        raise ValidationError.single(
-            (index,), f"must name a {entity.name}: a record as it was read, or (id, version)", "target_type",
-            subject=entity.name,
-        )  # fmt: skip
+        named = f"must name a {entity.name}: a record as it was read, or (id, version)"
+        raise ValidationError.single((index,), named, "target_type", subject=entity.name)
     return checked_id(target[0], entity.name), checked_version(target[1], entity.name)
 
 

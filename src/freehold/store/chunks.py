@@ -1,7 +1,7 @@
 """Items of any iterable, checked and encoded, in chunks of bounded size."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -67,7 +67,7 @@ class Chunk:
 
 async def chunks(
     source: Iterable[Any] | AsyncIterable[Any], prepare: Callable[[int, Any], Item], size: int, subject: str
-) -> AsyncIterator[Chunk]:
+) -> AsyncGenerator[Chunk, None]:
     """The items of a source, which is asked for no more of them than the chunk needs.
 
     Two items about one record never share a chunk: they are written one after the other.

@@ -7,8 +7,9 @@ modules that do it.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from decimal import Decimal
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -19,6 +20,7 @@ from freehold.model.entity import Entity, Input
 from freehold.store.bulk import BulkWrites
 from freehold.store.delivery import Savepoints
 from freehold.store.history import Change, history
+from freehold.store.increments import increment
 from freehold.store.messages import Messenger, checked_id
 from freehold.store.past import PastSession, look_back
 from freehold.store.queries import explain, query
@@ -204,6 +206,35 @@ class Session(Reads, BulkWrites):
     async def purge(self, record: Target[EntityT]) -> EntityT:
         """Removes a record for good, deleted before or not. Its history stays. Errors as in `delete`."""
         return await self._writer.change("purge", record)  # type: ignore[return-value]  # of the target's class
+
+    async def increment(
+        self,
+        entity: type[Entity],
+        id: UUID,
+        /,
+        *,
+        ack: Literal["durable", "memory"] = "durable",
+        **amounts: int | Decimal,
+    ) -> None:
+        """Adds to numbers of a record: `increment(Resource, id, views=1, likes=-1)`.
+
+        It names no version and makes none; `updated_at` and `updated_by` stay. What many callers add at the same time is written
+        together, so that a record that all of them count on holds nobody up. In a transaction it is a statement like others, and
+        committed with it.
+
+        Args:
+            entity: the record's.
+            id: the record's.
+            ack: `"durable"` returns when it is committed. `"memory"` returns at once: it is committed soon after, and at the latest when
+                the database is closed; what cannot be is told in the program's log and in `Database.increments`.
+            amounts: by field, int or Decimal; negative ones subtract. Null counts as 0.
+
+        Raises:
+            NotFoundError: the record is not there, or deleted.
+            ValidationError: a field cannot be incremented, or the sum breaks a rule of the entity.
+            UnavailableError: too many increments wait already. With `ack="memory"` only this one, and wrong amounts, are raised.
+        """
+        await increment(self._messenger, entity, id, ack, amounts)
 
     def unit_of_work(self, key: str | None = None) -> UnitOfWork:
         """Changes of many records that are made together or not at all, in one message.

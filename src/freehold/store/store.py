@@ -8,6 +8,7 @@ from freehold.model.seal import Seal
 from freehold.model.shapes import Shape, Shapes
 from freehold.postgres.connections import Pool
 from freehold.sql.identifiers import Schemas
+from freehold.store.coalescer import Coalescer
 from freehold.store.rows import RowReader
 
 __all__ = ["Store"]
@@ -24,6 +25,7 @@ class Store:
         shapes: parses what a read brings, and keeps the classes for it.
         signer: signs pages' cursors.
         seal: seals contexts.
+        increments: brings increments of many callers together; None where each is made by itself.
     """
 
     pool: Pool
@@ -32,6 +34,7 @@ class Store:
     shapes: Shapes
     signer: CursorSigner
     seal: Seal
+    increments: Coalescer | None = None
     _readers: dict[Shape, RowReader] = field(default_factory=dict, init=False, repr=False)
 
     def reader(self, shape: Shape) -> RowReader:

@@ -190,7 +190,7 @@ class Factory:
 
     def _input(self, entity: EntityDescription, given: Mapping[str, Any], number: int) -> Input:
         values = {name: chosen(number) if callable(chosen) else chosen for name, chosen in given.items()}
-        for field in entity.own:
+        for field in entity.given:
             wanted = field.declaration.required or self._full
             if field.name not in values and wanted and field.declaration.target is None:
                 values[field.name] = _value(entity, field, number)
@@ -271,7 +271,7 @@ def _exhausted(entity: EntityDescription, what: str) -> ConfigurationError:
 
 
 def _check_names(entity: EntityDescription, values: Mapping[str, Any]) -> None:
-    known = [*(field.name for field in entity.own), *(str(field.relation) for field in entity.references)]
+    known = [*(field.name for field in entity.given), *(str(field.relation) for field in entity.references)]
     for name in values:
         if name not in known:
             raise ConfigurationError(f"{entity.name} has no field {name!r}{suggestion(name, known)}")

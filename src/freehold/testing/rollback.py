@@ -45,7 +45,9 @@ async def rolled_back(address: Address, application: Application) -> AsyncIterat
             constraints = application.registry.constraints
             held = HeldTransaction(driver, constraints, A_DAY, timeout=TIMEOUT, release=lambda _: None)
             # A store asks its pool for what this class has; whatever else a pool has is refused by name.
-            yield Database(application, replace(store, pool=cast("Pool", _Calls(held, application.schemas))))
+            calls = cast("Pool", _Calls(held, application.schemas))
+            # Increments are made at once: what gathers them is a task of its own, which a transaction of the test's would hold up.
+            yield Database(application, replace(store, pool=calls, increments=None))
             await held.rollback()
         finally:
             driver.terminate()
@@ -77,6 +79,13 @@ class _Calls:
     async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
         async with self._held.savepoint(ends=self._forget):
             return await self._held.look(text, arguments, timeout=timeout)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        yield  # each call has one
+
+    def on_undo(self, take_back: Any) -> None:
+        pass  # each call is kept where it succeeds
 
     async def begin(self, terms: Terms, *, timeout: float | None = None) -> "_Nested":  # noqa: ARG002  # as a pool's
         nested = _Nested(self._held, terms)

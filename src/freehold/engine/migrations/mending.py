@@ -36,7 +36,9 @@ class Mending:
 _PARTS = {
     "security": "isolation", "policy": "isolation", "trigger": "triggers", "function": "functions", "grant": "privileges",
 }  # fmt: skip
-_LOCKS = {"isolation": "ACCESS EXCLUSIVE", "triggers": "SHARE ROW EXCLUSIVE", "search": "ACCESS EXCLUSIVE"}
+_LOCKS = {
+    "isolation": "ACCESS EXCLUSIVE", "triggers": "SHARE ROW EXCLUSIVE", "search": "ACCESS EXCLUSIVE", "counters": "ACCESS EXCLUSIVE",
+}  # fmt: skip
 
 
 def mended(found: Iterable[Difference], plan: Plan) -> list[Mending]:
@@ -118,8 +120,9 @@ def _table(each: Difference, plan: Plan) -> str | None:
 
 
 _SEARCH = ("search_create", "search_update", "search_delete", "search_rebuild")
+_TALLY = ("tally_create", "tally_update", "tally_delete", "tally_recount")
 _WRITES = ("create", "update", "delete", "restore", "purge")
-_ACTIONS = ("get", *_WRITES, *(f"{action}_all" for action in _WRITES), *_SEARCH)
+_ACTIONS = ("get", *_WRITES, *(f"{action}_all" for action in _WRITES), "increment", *_SEARCH, *_TALLY)
 
 
 def _of_engine(each: Difference, plan: Plan) -> bool:
@@ -139,7 +142,8 @@ def _entities(derived: Sequence[Difference], plan: Plan) -> Iterator[Mending]:
         if table is not None and (part := _part(each)) is not None:
             wanted.setdefault(table, set()).add(part)
     for entity in plan.registry.entities.values():
-        for part, statements in entity_parts(entity, plan.schemas, plan.roles).items():
+        parts = entity_parts(entity, plan.schemas, plan.roles, plan.registry.counters_of(entity))
+        for part, statements in parts.items():
             if part in wanted.get(entity.table, ()):
                 lock = f"{_LOCKS[part]} on {entity.table}" if part in _LOCKS else ""
                 yield Mending(f"make the {part} of {entity.table} again", tuple(statements), lock)
@@ -149,6 +153,8 @@ def _part(each: Difference) -> str | None:
     """Which part of an entity's objects makes the object; None where none does."""
     if (each.kind in ("trigger", "function") and ".search_" in each.object) or "_search_" in _subject(each):
         return "search"  # which also takes away what is there of an entity that is not searched any more
+    if (each.kind == "trigger" and ".tally_" in each.object) or "_tally_" in _subject(each):
+        return "counters"  # likewise of an entity that is not counted any more
     if each.what == "unexpected":
         return None
     if each.kind == "grant" and each.object.startswith(("function ", "procedure ")):

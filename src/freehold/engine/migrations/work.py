@@ -7,6 +7,7 @@ from pathlib import Path
 
 from freehold.engine.advisory import WAIT, exclusive
 from freehold.engine.catalog import Difference, differences, read_catalog
+from freehold.engine.counters import counter_drops
 from freehold.engine.functions import function_drops
 from freehold.engine.install import empower_owner, installed_digest, keep_digest
 from freehold.engine.migrations.execution import LOCK_WAIT, Execution, Work
@@ -196,7 +197,11 @@ class Migrations:
             drops = [
                 text
                 for entity in entities
-                for text in (*function_drops(entity, schemas), *search_drops(entity, schemas))
+                for text in (
+                    *function_drops(entity, schemas),
+                    *search_drops(entity, schemas),
+                    *counter_drops(entity, schemas),
+                )
             ]
             lock = "ACCESS EXCLUSIVE on each table"
             mendings = [Mending("make the objects of that revision again", (*drops, *kept), lock)]
