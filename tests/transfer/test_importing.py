@@ -152,6 +152,9 @@ async def test_rows_may_refer_to_rows_of_the_same_file(tmp_path: Path, server: A
         assert bob is not None
         assert bob.manager is not None
         assert bob.manager.name == "Ada"
+        lines = ["name,handle,manager.handle", "Fay,FAY,", "Gus,gus,Fay", "Hal,hal,fAY"]
+        assert (await import_file(session, Employee, written(tmp_path, lines, "more.csv"))).created == 3
+        assert await session.count(Employee, {"manager.handle": "fay"}) == 2
 
 
 async def test_a_dry_run_tells_the_same_and_writes_nothing(

@@ -70,7 +70,10 @@ def _checked(reference: Reference, value: object) -> Any:
         checked = reference.by.kind.adapter.validate_python(value)
     except pydantic.ValidationError:
         return None
-    return None if isinstance(checked, str) and len(checked) > LONGEST else checked
+    if isinstance(checked, str):
+        checked = checked.lower() if reference.by.declaration.lowercase else checked
+        return checked if len(checked) <= LONGEST else None
+    return checked
 
 
 async def _found(session: Session, reference: Reference, values: Iterable[Any]) -> dict[Any, UUID]:
