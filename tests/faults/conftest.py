@@ -44,12 +44,4 @@ async def quiet(admin: "asyncpg.Connection[asyncpg.Record]") -> None:
             "and application_name = 'freehold'"
         )
 
-    try:
-        await until(idle, "the server has ended what was begun")
-    except AssertionError:
-        print(
-            await admin.fetch(
-                "select pid, state, query, wait_event, query_start, state_change, now() from pg_stat_activity where datname = current_database()"
-            )
-        )
-        raise
+    await until(idle, "the server has ended what was begun")

@@ -35,7 +35,7 @@ Point = Literal["before", "torn", "late", "sent", "lost", "part", "slow"]
 POINTS: tuple[Point, ...] = ("before", "torn", "late", "sent", "lost", "part", "slow")
 
 _WAITS = {ord("S"): b"Z", ord("Q"): b"Z", ord("H"): b"TnE", ord("p"): b"RE"}
-"""Frames after which a client waits for the server (Sync, Query, Flush, and the answers to authentication), with those that end the reply."""
+"""Frames after which a client waits for the server: Sync, Query, Flush, answers to authentication. With those that end the reply."""
 _CANCEL = 80877102
 _WORK = (b'"user_id"', b"commit", b"begin", b"savepoint")
 

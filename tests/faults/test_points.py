@@ -1,6 +1,8 @@
 """Connections that break at one point of one message: what the caller is told then, and what is there."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -90,29 +92,27 @@ async def test_a_unit_that_arrives_when_it_is_given_up(
     assert await counts(acme, "late-unit") == [1, 1, 1]
 
 
-@pytest.mark.parametrize("kept", [True, False])
-async def test_a_unit_that_is_under_way_is_waited_for(
-    way: Proxy, session: Session, acme: Session, raw: Connection, admin: Connection, kept: bool
+@pytest.mark.parametrize("ends", ["committed", "refused"])
+async def test_a_unit_that_is_under_way_and_noted_is_waited_for(
+    way: Proxy, session: Session, acme: Session, raw: Connection, admin: Connection, ends: str
 ) -> None:
+    """With a key, a unit is noted before it does anything."""
     customer = await warm(session)
-    other = await acme.create(Contact, customer_id=customer.id, name="other")
+    await unit(session, "warm by key", key="warm")
 
     async def change() -> None:
-        async with session.unit_of_work() as made:
+        async with session.unit_of_work(key="k") as made:
             made.update(customer, name="under-way")
             made.add(Contact, customer_id=customer.id, name="under-way")
 
     way.decide = hit = Once(b"under-way", Fault("sent"))
-    held = raw.transaction()
-    await held.start()
-    await enter(raw, acme.context)
-    await raw.execute("update app.customers set credit = 7, version = version + 1 where id = $1", customer.id)
-    call = asyncio.create_task(change())
-    await asyncio.wait_for(hit.done.wait(), 20)
-    await blocked(admin, 2)  # the unit on the row, and who asks for it on the unit
-    assert not call.done()
-    await (held.rollback() if kept else held.commit())
-    if kept:
+    async with holding(raw, acme, customer) as held:
+        call = asyncio.create_task(change())
+        await asyncio.wait_for(hit.done.wait(), 20)
+        await blocked(admin, 2)  # the unit on the row, and who asks for it on the unit
+        assert not call.done()
+        await (held.rollback() if ends == "committed" else held.commit())
+    if ends == "committed":
         await call
         assert customer.version == 2
         assert await acme.get(Customer, customer.id) == customer
@@ -121,8 +121,49 @@ async def test_a_unit_that_is_under_way_is_waited_for(
             await call
         assert caught.value.hint == "nothing was written; retry"
         assert (await acme.get(Customer, customer.id)).name == "warm"
-    assert await acme.count(Contact, {"name": "under-way"}) == int(kept)
-    assert await acme.get(Contact, other.id) == other
+    assert await acme.count(Contact, {"name": "under-way"}) == int(ends == "committed")
+
+
+async def test_a_unit_that_is_under_way_and_not_noted_is_refused(
+    way: Proxy, session: Session, acme: Session, raw: Connection, admin: Connection
+) -> None:
+    """Without one it is noted at its end, and finds there that it was given up."""
+    customer = await warm(session)
+    way.decide = hit = Once(b"under-way", Fault("sent"))
+    async with holding(raw, acme, customer) as held:
+        with pytest.raises(errors.UnavailableError) as caught:
+            async with session.unit_of_work() as made:
+                made.update(customer, name="under-way")
+                made.add(Contact, customer_id=customer.id, name="under-way")
+        assert hit.done.is_set()
+        assert caught.value.hint == "nothing was written; retry"
+        await blocked(admin, 1)  # the unit still waits for the row
+        await held.rollback()
+    await quiet(admin)
+    assert (await acme.get(Customer, customer.id)).version == 1
+    assert not await acme.exists(Contact, {"name": "under-way"})
+    assert customer.version == 1
+    async with session.unit_of_work() as made:
+        made.update(customer, name="again")
+    assert await acme.get(Customer, customer.id) == customer
+
+
+@asynccontextmanager
+async def holding(raw: Connection, session: Session, customer: Customer) -> AsyncIterator[Any]:
+    """A transaction that has changed a record, and is still open."""
+    held = raw.transaction()
+    await held.start()
+    await enter(raw, session.context)
+    await raw.execute("update app.customers set credit = 7, version = version + 1 where id = $1", customer.id)
+    yield held
+
+
+def told_of(outcome: Any, number: int) -> Any:
+    """Whether the commit was a repetition; the number where nothing was written."""
+    if isinstance(outcome, errors.UnavailableError):
+        assert (outcome.unanswered, outcome.hint) == (False, "nothing was written; retry")
+        return number
+    return outcome[1].repeated
 
 
 async def test_a_key_is_done_once_whatever_is_lost(way: Proxy, session: Session, acme: Session) -> None:
@@ -130,12 +171,8 @@ async def test_a_key_is_done_once_whatever_is_lost(way: Proxy, session: Session,
     outcomes = []
     for number, point in enumerate(("before", "lost", "lost", "part", "torn")):
         way.decide = Once(b"by-key", Fault(point))  # type: ignore[arg-type]
-        try:
-            outcomes.append((await unit(session, "by-key", key="k"))[1].repeated)
-        except errors.UnavailableError as error:
-            assert not error.unanswered
-            assert error.hint == "nothing was written; retry"
-            outcomes.append(number)
+        outcome = await asyncio.gather(unit(session, "by-key", key="k"), return_exceptions=True)
+        outcomes += [told_of(each, number) for each in outcome]
     # A reply that is lost of a repetition tells nothing: it wrote nothing, and is to be repeated.
     assert outcomes == [0, False, 2, 3, 4]
     assert (await unit(session, "by-key", key="k"))[1].repeated

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from freehold import Database, Session, Transaction
-from freehold.errors import ConcurrencyError, FreeholdError, OutcomeUnknownError
+from freehold.errors import ConcurrencyError, FreeholdError, OutcomeUnknownError, TimeoutError, UnavailableError
 from freehold.store.running import Backoff, run
 from tests.faults.ledger import Ledger
 from tests.world import Contact, Customer, Order
@@ -107,9 +107,10 @@ async def work(
             call.cancel()
         await call
     except (FreeholdError, asyncio.CancelledError) as error:
-        if not isinstance(error, ConcurrencyError | OutcomeUnknownError) and isinstance(error, FreeholdError):
-            assert error.code[:3] == "FH4", f"{mark}: {error!r}"
-            assert not error.unanswered, f"{mark}: {error!r} is not settled"
         ledger.tell(mark, error)
     else:
         ledger.tell(mark, None)
+    said = ledger.refused.get(mark) or ledger.doubt.get(mark)
+    expected = ConcurrencyError | UnavailableError | TimeoutError | OutcomeUnknownError | asyncio.CancelledError
+    assert said is None or isinstance(said, expected), f"{mark}: {said!r}"
+    assert not getattr(said, "unanswered", False), f"{mark}: {said!r} is not settled"

@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from freehold import errors
 from freehold.errors import (
     FreeholdError,
     IsolationError,
     OutcomeUnknownError,
     SerializationError,
-    TimeoutError,
     UnavailableError,
     ValidationError,
 )
@@ -180,7 +180,9 @@ class Messenger:
             try:
                 row = await self.store.pool.fetch_row(text, (*self._prefix, unit_id), timeout=SETTLING)
             except FreeholdError as error:
-                passing = error.unanswered or isinstance(error, TimeoutError | UnavailableError | SerializationError)
+                passing = error.unanswered or isinstance(
+                    error, errors.TimeoutError | UnavailableError | SerializationError
+                )
                 if not passing or time.monotonic() > until:
                     raise OutcomeUnknownError(unit_id) from error
                 await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  # jitter, no secret

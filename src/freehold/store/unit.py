@@ -10,8 +10,8 @@ first error is the answer.
 
 Concurrency: each unit is noted in the transaction that makes it (`freehold.units`). Who loses the reply asks for that
 note on another connection. Asking leaves a note of its own where there is none, in the unit's place, so that a message
-that is still on its way can never be executed afterwards; one that is being executed is waited for, on the index. A
-message is sent again in one case alone: the server has said that it rolled it back because of a deadlock.
+that is still on its way, or is being executed, cannot be committed any more. One that has noted itself is waited for,
+on the index. A message is sent again in one case alone: the server has said that it rolled it back because of a deadlock.
 """
 
 import asyncio
@@ -34,7 +34,6 @@ from freehold.errors import (
     DatabaseError,
     FreeholdError,
     SerializationError,
-    TimeoutError,
     UnavailableError,
     UniqueError,
     ValidationError,
@@ -200,7 +199,7 @@ class UnitOfWork(Reads):
         self._done = Commit(unit_id, row["xid"], row["at"], repeated)
         # It is committed, whatever comes now. A record that cannot be read again keeps a version that is too old, and its next
         # change is refused.
-        with contextlib.suppress(UnavailableError, TimeoutError):
+        with contextlib.suppress(UnavailableError, errors.TimeoutError):
             await self._refresh(batches, row)
         return self._done
 
