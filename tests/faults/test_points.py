@@ -1,6 +1,7 @@
 """Connections that break at one point of one message: what the caller is told then, and what is there."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 
 from freehold import Database, Session, errors
+from freehold.model.context import new_id
 from freehold.store.messages import Messenger
 from tests.faults.conftest import quiet
 from tests.faults.ledger import log_agrees
@@ -223,6 +225,31 @@ async def test_a_refusal_that_cannot_be_explained_is_one(way: Proxy, session: Se
     with pytest.raises(errors.UniqueError):
         await made.commit()
     assert await acme.count(Customer) == 1
+
+
+async def test_a_commit_that_is_cancelled_can_be_settled(way: Proxy, session: Session, acme: Session) -> None:
+    """Whoever cancels it, or bounds it in time, hears nothing; the unit has its id."""
+    await warm(session)
+    for mark, delay in (("cancelled-a", 0.0), ("cancelled-b", 0.05)):
+        made = session.unit_of_work()
+        assert made.id is None
+        customer = made.add(Customer, name=mark)
+        way.decide = hit = Once(mark.encode(), Fault("slow", delay=delay))
+        call = asyncio.create_task(made.commit())
+        await asyncio.wait_for(hit.done.wait(), 20)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert made.id is not None
+        settled = await acme.settle(made.id)
+        assert (settled is not None) is await acme.exists(Customer, {"id": customer.id})
+
+
+async def test_a_unit_whose_note_is_gone_is_not_said_to_be_undone(acme: Session) -> None:
+    old = UUID(int=(int((time.time() - 49 * 3600) * 1000) << 80) | (7 << 76) | (2 << 62))
+    with pytest.raises(errors.HistoryError, match="kept for two days"):
+        await acme.settle(old)
+    assert await acme.settle(new_id()) is None
 
 
 async def test_a_database_that_cannot_be_asked(

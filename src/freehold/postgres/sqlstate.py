@@ -60,7 +60,9 @@ def translated(
     """
     found = _translated(error, constraints, seconds)
     # An error of the statement undoes it. One of the connection says nothing of what was sent before.
-    found.unanswered = getattr(error, "severity_en", None) not in ("ERROR", "WARNING")
+    # And values that the driver refuses are not sent.
+    told = getattr(error, "severity_en", None) in ("ERROR", "WARNING")
+    found.unanswered = not told and not isinstance(found, ValidationError)
     return found
 
 

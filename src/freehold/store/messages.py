@@ -23,9 +23,11 @@ from freehold.postgres.connections import Row
 from freehold.sql.statements import Statement
 from freehold.store.store import Store
 
-__all__ = ["Channel", "Messenger", "checked_id", "checked_version"]
+__all__ = ["Channel", "Messenger", "checked_id", "checked_version", "forgotten"]
 
 LARGEST_VERSION = 2**31 - 1
+KEPT = 47 * 3600.0
+"""Seconds for which a unit's note is there for sure: the database removes them after two days, by its own clock."""
 SETTLING = 30.0
 """Seconds in which the database is asked whether a write was committed whose reply was lost."""
 
@@ -206,6 +208,11 @@ def _settled(noted: Mapping[str, Any]) -> Row | None:
     if noted.get("xid") is None:
         return None
     return {"answer": noted["told"], "xid": noted["xid"], "at": noted["at"]}
+
+
+def forgotten(unit_id: UUID) -> bool:
+    """Whether a unit of work is so old that its note may have been removed: an id of ours begins with the time (UUIDv7)."""
+    return unit_id.version == 7 and (unit_id.int >> 80) / 1000 < time.time() - KEPT
 
 
 def checked_id(value: Any, subject: str) -> UUID:

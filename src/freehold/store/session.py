@@ -14,14 +14,14 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from freehold.errors import TransactionError
+from freehold.errors import HistoryError, TransactionError
 from freehold.model.context import Context
 from freehold.model.entity import Entity, Input
 from freehold.store.bulk import BulkWrites
 from freehold.store.delivery import Savepoints
 from freehold.store.history import Change, history
 from freehold.store.increments import increment
-from freehold.store.messages import Messenger, checked_id
+from freehold.store.messages import Messenger, checked_id, forgotten
 from freehold.store.past import PastSession, look_back
 from freehold.store.queries import explain, query
 from freehold.store.reader import Reader
@@ -254,12 +254,22 @@ class Session(Reads, BulkWrites):
     async def settle(self, unit_id: UUID | str) -> Commit | None:
         """What became of a unit of work: its commit; None where there was none, and there never will be one.
 
+        Args:
+            unit_id: an error's `unit_id`, or the `id` of a unit whose commit was cancelled. Of a commit that was `repeated` nothing is
+                noted: the first one's was.
+
         Raises:
             OutcomeUnknownError: the database cannot be asked.
+            HistoryError: it is older than two days, and nothing is known of it any more.
         """
         id = checked_id(unit_id, "unit of work")
         self._messenger.check_open()
         row = await self._messenger.settle(id)
+        if row is None and forgotten(id):
+            raise HistoryError(
+                f"what became of the unit of work {id} is not known any more: notes are kept for two days",
+                hint="look at the records, or at the log of its request",
+            )
         return None if row is None else Commit(id, row["xid"], row["at"])
 
     @asynccontextmanager

@@ -104,6 +104,8 @@ class UnitOfWork(Reads):
         self._key = key
         self._pending = PendingChanges()
         self._done: Commit | None = None
+        self.id: UUID | None = None
+        """Of the commit that was begun last: what `Session.settle` takes, where that was cancelled and so nothing was told of it."""
 
     async def __aenter__(self) -> "UnitOfWork":
         return self
@@ -189,7 +191,7 @@ class UnitOfWork(Reads):
         """
         registry = self._collecting()
         batches = in_order(self._pending, registry)
-        unit_id = new_id()
+        self.id = unit_id = new_id()
         if not batches and self._key is None:
             self._done = Commit(unit_id)
             return self._done
