@@ -16,15 +16,16 @@ from tests.world import Customer
 Connection = asyncpg.Connection
 
 
-@pytest.mark.parametrize("cancelled", [0.0, 0.2])
+@pytest.mark.parametrize(("cancelled", "timeout"), [(0.0, 10.0), (0.2, 10.0), (0.0, 0.02)])
 async def test_hundreds_of_cuts_leave_what_was_told(
-    way: Proxy, far: Database, session: Session, acme: Session, rival: Session, admin: Connection, cancelled: float
+    way: Proxy, far: Database, acme: Session, rival: Session, admin: Connection, cancelled: float, timeout: float
 ) -> None:
-    """Units of work and transactions, while every sixth message breaks its connection, in all the ways that there are."""
+    """Units of work and transactions, while every eighth message breaks its connection, in all the ways that there are."""
+    session = far.session(acme.context, timeout=timeout)
     account = await acme.create(Customer, name="account")
     ledger = Ledger(others={"account"})
-    way.decide = Chance(f"{SEED}/{cancelled}", 0.12)
-    chance = Random(f"{SEED}/{cancelled}")
+    way.decide = Chance(f"{SEED}/{cancelled}/{timeout}", 0.12)
+    chance = Random(f"{SEED}/{cancelled}/{timeout}")
 
     async def caller(number: int) -> None:
         for turn in range(40 * ROUNDS):
