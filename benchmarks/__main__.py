@@ -8,18 +8,19 @@ from time import perf_counter
 
 from rich.console import Console
 
-from benchmarks import log_trigger, report, scale
+from benchmarks import bulk, log_trigger, report, scale
 from benchmarks.harness import Plan, run
 from benchmarks.workloads import WORKLOADS
 from benchmarks.world import world
 
+BULK = {"bulk_create": bulk.measure_create, "bulk_update": bulk.measure_update}
 FOLDER = Path(".freehold/benchmarks")
 """The embedded server's; removing it has the next run begin anew."""
 
 
 def arguments() -> argparse.Namespace:
     """What the command line asks for; without anything, all of it."""
-    names = [benchmark.name for benchmark in WORKLOADS] + [log_trigger.NAME, scale.NAME]
+    names = [benchmark.name for benchmark in WORKLOADS] + [log_trigger.NAME, *BULK, scale.NAME]
     plan = Plan()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compares Freehold with its peers.")
     parser.add_argument("only", nargs="*", metavar="ONLY", help=f"benchmarks to run, of: {', '.join(names)} (all)")
@@ -34,6 +35,12 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--callers", type=int, default=scale.Scale.callers, help="of the benchmark scale (%(default)s)")
     parser.add_argument("--measured", type=float, default=scale.Scale.seconds, help="its seconds (%(default)s)")
+    parser.add_argument(
+        "--records",
+        type=int,
+        default=bulk.Plan.created,
+        help="of bulk_create; bulk_update changes a tenth (%(default)s)",
+    )
     given = parser.parse_args()
     unknown = sorted(set(given.only) - set(names))
     if unknown:
@@ -43,14 +50,19 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-async def main(only: Sequence[str], plan: Plan, size: scale.Scale) -> None:
+async def main(only: Sequence[str], plan: Plan, many: bulk.Plan, size: scale.Scale) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = report.WIDTH
     started = perf_counter()
     written: list[Path] = []
-    if set(only) != {scale.NAME}:
+    if not only or set(only) - {scale.NAME, *BULK}:
         written += await _compare(only, plan, console)
+    for name, measure in BULK.items():
+        if not only or name in only:
+            figures = await measure(many)
+            report.print_bulk(console, figures)
+            written += report.write_bulk(figures, many)
     if not only or scale.NAME in only:
         outcome = await scale.measure(size, console)
         report.print_scale(console, outcome)
@@ -86,6 +98,7 @@ if __name__ == "__main__":
         main(
             given.only,
             Plan(given.rounds, given.seconds, given.warm_up, given.connections, given.paths, given.seed),
+            bulk.Plan(min(given.rounds, 5), given.records, max(given.records // 10, 1), seed=given.seed),
             scale.Scale(given.customers, given.callers, given.measured, seed=given.seed),
         )
     )

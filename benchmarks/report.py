@@ -10,7 +10,7 @@ import matplotlib as mpl
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import log_trigger, scale
+from benchmarks import bulk, log_trigger, scale
 from benchmarks.harness import Benchmark, Measured, Plan, Setting, Target
 from benchmarks.world import World
 
@@ -202,6 +202,63 @@ def write_costs(costs: Sequence[log_trigger.Cost], around: Mapping[str, object])
     axis.spines[["top", "right"]].set_visible(False)
     content = {"name": log_trigger.NAME, "title": log_trigger.TITLE, **around, "results": rows}
     return _write(log_trigger.NAME, content), _save(log_trigger.NAME, figure)
+
+
+def print_bulk(console: Console, outcome: bulk.Outcome) -> None:
+    table = Table(title=outcome.title, title_justify="left")
+    table.add_column("contender")
+    for heading in ("rows/s", "seconds", "Freehold is"):
+        table.add_column(heading, justify="right")
+    table.add_column("target")
+    ours = outcome.measured[0]
+    for each in outcome.measured:
+        ratio = ours.ratio(each)
+        mark = (
+            ""
+            if each.target is None
+            else f"{each.target:g}x {'[green]met' if ratio >= each.target else '[red]not met'}"
+        )
+        seconds = f"{min(each.seconds):.2f}-{max(each.seconds):.2f}"
+        shown = "" if each is ours else f"{ratio:.2f}x"
+        style = "bold" if each is ours else None
+        table.add_row(each.label, f"{each.rate(outcome.rows):,.0f}", seconds, shown, mark, style=style)
+    console.print(table)
+    if outcome.slowest is not None:
+        met = "[green]met" if outcome.slowest <= bulk.SLOWEST else "[red]not met"
+        console.print(
+            f"a call of {bulk.CALL:,} records: p95 {outcome.slowest * 1e3:,.0f} ms of {len(outcome.calls)}; "
+            f"at most {bulk.SLOWEST * 1e3:g} ms {met}"
+        )
+
+
+def write_bulk(outcome: bulk.Outcome, plan: bulk.Plan) -> Sequence[Path]:
+    ours = outcome.measured[0]
+    rows = [
+        {
+            "contender": each.name,
+            "label": each.label,
+            "rows_per_second": round(each.rate(outcome.rows)),
+            "seconds": [round(seconds, 3) for seconds in each.seconds],
+            **({} if each is ours else {"freehold_times_peer": round(ours.ratio(each), 3)}),
+            **({} if each.target is None else {"target": each.target, "met": ours.ratio(each) >= each.target}),
+        }
+        for each in outcome.measured
+    ]
+    content: dict[str, object] = {
+        "name": outcome.name, "title": outcome.title, "machine": dict(outcome.machine), "plan": asdict(plan), "results": rows,
+    }  # fmt: skip
+    if outcome.slowest is not None:
+        content["call_of_a_thousand_p95_seconds"] = round(outcome.slowest, 4)
+    figure, axis = plt.subplots(figsize=(6.2, 0.9 + 0.4 * len(rows)))
+    shown = list(reversed(outcome.measured))
+    rates = [each.rate(outcome.rows) for each in shown]
+    bars = axis.barh([each.label for each in shown], rates, color=[OURS if each is ours else PEER for each in shown])
+    axis.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3, fontsize=8)
+    axis.set_title(f"{outcome.title} (records per second)", fontsize=10, loc="left")
+    axis.margins(x=0.15)
+    axis.tick_params(labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    return _write(outcome.name, content), _save(outcome.name, figure)
 
 
 def print_scale(console: Console, outcome: scale.Outcome) -> None:

@@ -11,6 +11,7 @@ import pytest
 import freehold
 from freehold import errors
 from freehold.errors import FreeholdError, Issue, ValidationError
+from freehold.store.outcomes import BulkResult
 
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, FreeholdError)]
 
@@ -33,6 +34,7 @@ EXAMPLES: list[FreeholdError] = [
     errors.ToleranceError(["item"], total=2, tolerate=0.25),
     errors.SerializationError("lost", sqlstate="40001"),
     errors.TransactionError("over"),
+    errors.BulkError(ValueError("line 3"), result=BulkResult("request", created=2, failed=1)),
     errors.ForbiddenError("no"),
     errors.IsolationError("no"),
     errors.TimeoutError("too slow", seconds=1.5),

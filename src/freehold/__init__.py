@@ -17,7 +17,9 @@ from freehold.postgres.connections import Address
 from freehold.store.coalescer import IncrementFigures
 from freehold.store.each import Each, Failure
 from freehold.store.history import Change
+from freehold.store.outcomes import BulkProgress, BulkResult, Outcome, Touched
 from freehold.store.queries import Group
+from freehold.store.repository import Repository
 from freehold.store.search import Hit, SearchPage
 from freehold.store.session import Session, Transaction
 from freehold.store.unit import Commit, UnitOfWork
@@ -25,6 +27,8 @@ from freehold.store.unit import Commit, UnitOfWork
 __all__ = [
     "Address",
     "Application",
+    "BulkProgress",
+    "BulkResult",
     "Change",
     "Commit",
     "Context",
@@ -42,10 +46,13 @@ __all__ = [
     "Membership",
     "Order",
     "Organization",
+    "Outcome",
     "Page",
+    "Repository",
     "SearchPage",
     "Segment",
     "Session",
+    "Touched",
     "Transaction",
     "Unique",
     "UnitOfWork",

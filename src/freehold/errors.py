@@ -18,6 +18,7 @@
     ├── ToleranceError            FH207  more items failed than were tolerated; everything was rolled back
     ├── SerializationError        FH208  the transaction lost against another one; it can be repeated as a whole
     ├── TransactionError          FH209  the transaction has failed or ended, and takes no more calls
+    ├── BulkError                 FH210  a bulk call ended before its items did; part of it is committed
     ├── ForbiddenError            FH300  the context may not do this
     │   └── IsolationError        FH301  the call would leave its organization, or has no context
     ├── TimeoutError              FH400  the statement took longer than its bound
@@ -34,6 +35,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 __all__ = [
+    "BulkError",
     "CommitError",
     "ConcurrencyError",
     "ConfigurationError",
@@ -178,6 +180,7 @@ class ValidationError(FreeholdError):
 
     def __init__(self, issues: Sequence[Issue], *, subject: str = "input", hint: str | None = None) -> None:
         self.issues = tuple(issues)
+        self.subject = subject
         listed = "; ".join(f"{issue.field}: {issue.message}" if issue.path else issue.message for issue in self.issues)
         super().__init__(f"{subject} is not valid: {listed}", hint=hint)
 
@@ -367,6 +370,32 @@ class TransactionError(FreeholdError):
     """A transaction takes no more calls, because one of them failed or it has ended; or it is used in another's place."""
 
     code = "FH209"
+
+
+class BulkError(FreeholdError):
+    """A bulk call ended before its items did, and what it had done until then is committed. `__cause__` is why it ended.
+
+    Where nothing was committed, the call raises the cause itself.
+
+    Args:
+        cause: what ended the call: the items' own exception, or what the database reported.
+        result: what was done until then, a `BulkResult`.
+    """
+
+    code = "FH210"
+
+    def __init__(self, cause: BaseException, *, result: Any) -> None:
+        super().__init__(
+            f"the call ended after {result.done} items, of which {result.failed} failed: {type(cause).__name__}: {cause}"[
+                :1_000
+            ],
+            hint="what the error's result tells is committed; go on with the items that are not in its outcomes",
+        )
+        self.result = result  # Any: a BulkResult, which lives in a higher room
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as JSON-able values, with the counts; the items stay in `result`."""
+        return {**super().as_dict(), "done": self.result.done, "failed": self.result.failed}
 
 
 class ForbiddenError(FreeholdError):

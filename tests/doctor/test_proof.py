@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from freehold import Application, Database, Entity, field
+from freehold import Application, Database, Entity, Unique, field, reference
 from freehold.doctor.connecting import connecting
 from freehold.doctor.proof import Proof, attempt_isolation
 from freehold.doctor.querying import querying
@@ -185,3 +186,26 @@ async def test_an_entity_that_cannot_be_filled_is_not_proved(server: Server, mon
         with pytest.raises(AssertionError, match=r"Ratio: fill: .*breaks the rule"):
             await prove_isolation(database)
         assert (await prove_isolation(database, values={"Ratio": {"size": 10}})).held
+
+
+class Customer(Entity):
+    name: str = field(max_length=20)
+
+
+class Product(Entity):
+    name: str = field(max_length=20)
+
+
+class Wish(Entity, soft_delete=True, unique=[Unique("customer_id", "product_id")]):
+    customer_id: UUID = reference(Customer)
+    product_id: UUID = reference(Product)
+
+
+async def test_an_entity_of_which_each_pair_occurs_once_is_filled(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freehold.doctor.proof.LISTS", ())
+    declared = Application("pairs", [Customer, Product, Wish])
+    async with scratch(server, declared) as name, Database.open(server.address(name, declared), declared) as database:
+        proof = await attempt_isolation(database)
+    assert proof.held, told(proof)

@@ -94,13 +94,14 @@ async def test_every_kind_of_field_comes_and_goes(site: Site, server: Server) ->
         ({"a": (int, field(default=1))}, {"a": (int, field())}),
         ({"a": TEXT}, {"a": (str, field(max_length=10, unique=True))}),
         ({"a": TEXT}, {"a": (str, field(max_length=10, unique=True, ignore_case=True))}),
+        ({"a": TEXT}, {"a": (str, field(max_length=10, unique=True, lowercase=True))}),
         ({"a": TEXT}, {"a": (str, field(max_length=50, default="it's :not a {parameter} \\ 100 %"))}),
         ({"a": (int, field())}, {"a": (int, field(check="a % 2 = 0"))}),
         ({"a": (int, field())}, {"a": (int, field(ge=-5, lt=7))}),
         ({"a": TEXT}, {"a": TEXT, "b": (list[str], field(default_factory=list))}),
         ({"a": TEXT}, {"a": TEXT, "order": (int | None, field(default=None, index=True))}),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 async def test_a_change_of_a_field_is_written_and_run_both_ways(site: Site, before: dict, after: dict) -> None:
     await site.new(shop(**before))

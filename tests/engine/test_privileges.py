@@ -31,6 +31,7 @@ FUNCTIONS = {
     "follow_deletion(uuid, regclass, uuid[], boolean)",
     "follow_restoration(uuid, regclass, uuid[], timestamp with time zone[])",
     "write(uuid, text, uuid, text, jsonb)",
+    "change_state(uuid, regclass, text, boolean, jsonb)",
     "diagnose(uuid, text, jsonb)",
     "create_organization(text, text, text)",
     "create_user(text, text, text)",

@@ -270,3 +270,22 @@ def test_any_input_is_accepted_or_refused_cleanly(values: dict[str, Any]) -> Non
         found = validation_error(error, "Thing")
         assert found.issues
         json.dumps(found.as_dict())
+
+
+class Account(Entity):
+    handle: str = field(lowercase=True, min_length=3, max_length=5, pattern="^[a-z]+$")
+    mail: str | None = field(lowercase=True, default=None)
+
+
+@pytest.mark.parametrize(("given", "kept"), [("ADA", "ada"), ("ada", "ada"), ("Émile", None), ("Ab", None), (5, None)])
+def test_small_letters_are_what_is_kept_and_what_the_bounds_are_about(given: Any, kept: str | None) -> None:
+    for schema in (Account.Create, Account.Patch):
+        if kept is None:
+            with pytest.raises(pydantic.ValidationError):
+                schema(handle=given)
+        else:
+            assert schema(handle=given).handle == kept
+            assert schema.model_validate_json(json.dumps({"handle": given, "mail": "ÉMILE@X"})).mail == "émile@x"
+    assert Account.Patch(mail=None).mail is None
+    with pytest.raises(pydantic.ValidationError):
+        Account.Patch(mail="A\x00")

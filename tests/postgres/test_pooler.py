@@ -1,7 +1,7 @@
 """Behind PgBouncer, which gives each transaction any of a few server connections: no answer is another's, nothing stays."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
@@ -9,7 +9,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from freehold import Address, Database, Session, errors
+from freehold import Address, Database, Session, Transaction, errors
 from freehold.postgres.connections import Pool
 from tests.conftest import Server, new_context
 from tests.pgbouncer import ABSENT, Pooler, keeps_prepared_statements, pooler, program
@@ -341,3 +341,50 @@ async def test_another_clients_time_zone_is_not_ours(server: Server) -> None:
                 assert await session.get(Customer, made.id) == made
             finally:
                 other.terminate()
+
+
+@pytest.mark.parametrize("prepared", [False, True], ids=["without prepared statements", "with prepared statements"])
+async def test_transactions_keep_a_server_connection_to_their_end(server: Server, prepared: bool) -> None:
+    """Four at a time over two server connections, with locks, savepoints, some that fail, and other calls between them."""
+    if prepared and not keeps_prepared_statements():
+        pytest.skip("this PgBouncer is older than 1.21: it does not keep prepared statements")
+    async with AsyncExitStack() as stack:
+        name = await stack.enter_async_context(scratch(server))
+        behind = await stack.enter_async_context(pooler(server, name, kept=200 if prepared else 0))
+        address = behind.behind(server.address(name), None if prepared else False)
+        database = await stack.enter_async_context(Database.open(address, application, size=6))
+        sessions = [database.session(await new_context(database)) for _ in range(2)]
+        counters = [await session.create(Customer, name="counter") for session in sessions]
+
+        def twin(transaction: Transaction) -> Callable[[int], Awaitable[Customer]]:
+            return lambda _: transaction.create(Customer, name="x", email="x@x.test")
+
+        async def work(side: int, number: int) -> None:
+            session = sessions[side]
+            for turn in range(10):
+                try:
+                    async with session.transaction(deadline=20) as transaction:
+                        found = await transaction.get(Customer, counters[side].id, for_update=True)
+                        await transaction.update(found, visits=found.visits + 1)
+                        made = await transaction.each([1, 2], twin(transaction), tolerate=0.5)
+                        assert [type(each.error) for each in made.failures] == [errors.UniqueError]
+                        await transaction.purge(made.results[0])
+                        assert await transaction.sql(None, "select visits from customers") == [
+                            {"visits": found.visits + 1}
+                        ]
+                        if (turn + number) % 3 == 0:
+                            raise KeyError(turn)
+                except KeyError:
+                    pass
+                assert await session.count(Customer) == 1
+
+        await asyncio.gather(*(work(side, number) for side in range(2) for number in range(3)))
+        kept = sum((turn + number) % 3 != 0 for number in range(3) for turn in range(10))
+        for session, counter in zip(sessions, counters, strict=True):
+            assert (await session.get(Customer, counter.id)).visits == kept
+        await sound(database.store.pool)
+        # Nothing of a transaction's bounds is on the server connections that others get.
+        for _ in range(4):
+            row = await database.store.pool.fetch_row("select current_setting('statement_timeout') as t", [])
+            assert row is not None
+            assert row["t"] == "1min"

@@ -195,7 +195,9 @@ async def test_an_argument_that_cannot_be_sent_is_invalid(
         assert await pool.fetch_row("select 1", [])
 
 
-@pytest.mark.parametrize("error", [OSError("gone"), ConnectionResetError(), asyncpg.InterfaceError("closed")])
+@pytest.mark.parametrize(
+    "error", [OSError("gone"), ConnectionResetError(), asyncpg.InterfaceError("closed"), asyncpg.InternalClientError()]
+)
 def test_an_error_of_the_connection_is_unavailable(error: BaseException) -> None:
     assert type(translated(error, {})) is errors.UnavailableError
 

@@ -265,3 +265,11 @@ async def test_every_statement_can_be_prepared(
         for message in sent:
             prepared = await connection.prepare(message.text)
             assert len(prepared.get_parameters()) == len(message.arguments)
+
+
+async def test_many_records_are_locked_in_the_order_of_their_ids(
+    filled: tuple[Session, Customer], sent: list[Sent]
+) -> None:
+    session, customer = filled
+    await READS["get many, locked"](session, customer)
+    assert "order by t.id for update of t nowait" in sent[-1].text

@@ -84,6 +84,17 @@ async def test_the_predicate_holds_without_the_policies(
     ):
         with pytest.raises(errors.NotFoundError):
             await change
+    ids = [(prey.customer.id, 1), (prey.deleted.id, 2)]
+    for result in (
+        await attacker.update_many(Customer, [(id, {"name": "x"}) for id in ids]),
+        await attacker.delete_many(Customer, ids, hard=True),
+        await attacker.restore_many(Customer, ids),
+    ):
+        assert {type(outcome.error) for outcome in result.outcomes} == {errors.NotFoundError}
+    where = {"id": {"in": [id for id, _ in ids]}}
+    assert (await attacker.update_where(Customer, where, name="x")).done == 0
+    assert (await attacker.delete_where(Customer, where, hard=True)).done == 0
+    assert (await prey.session.get(Customer, prey.customer.id)).version == 1
 
 
 async def test_the_policies_hold_without_the_predicate(

@@ -263,7 +263,9 @@ def fields(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
     roomy = kind in (bool, UUID, datetime) or (kind is str and options["max_length"] > 2)
     if scalar and roomy and kind is not bool and draw(st.integers(0, 3)) == 0:
         options["unique"] = True
-        options |= {"ignore_case": True} if kind is str and draw(st.booleans()) else {}
+        options |= (
+            {draw(st.sampled_from(["ignore_case", "lowercase"])): True} if kind is str and draw(st.booleans()) else {}
+        )
     if kind in (datetime,) and options.get("unique") and options.keys() & {"ge", "gt", "le"}:
         del options["unique"]
     options |= {name: True for name in ("private", "immutable") if draw(st.integers(0, 4)) == 0}

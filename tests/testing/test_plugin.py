@@ -182,8 +182,6 @@ async def test_the_time(acme, clock, isolation):
 async def test_the_time_is_the_real_one_again(acme, isolation):
     assert (await acme.create(Customer, name="x")).created_at.year > 2024
 
-@pytest.mark.freehold(isolation="copy")
-
 @both
 async def test_transactions(acme, as_organization, database, isolation):
     rival = await as_organization("rival")
@@ -224,7 +222,7 @@ async def test_transactions(acme, as_organization, database, isolation):
     hers = await rival.create(Customer, name="Hopper")
 
     async def work(transaction):
-        result = await transaction.each(["a", "", "b"], lambda name: transaction.create(Customer, name=name), tolerate=0.4)
+        result = await transaction.each(["a", "Hopper", "b"], lambda name: transaction.create(Customer, name=name), tolerate=0.4)
         return len(result.failures)
 
     assert await database.run(acme.context, work) == 1
@@ -233,6 +231,24 @@ async def test_transactions(acme, as_organization, database, isolation):
             await database.run(acme.context, work)
     assert await acme.count(Customer) == 3
     assert list(await rival.list(Customer)) == [hers]
+
+@both
+async def test_units_of_work_in_a_transaction(acme, isolation):
+    async with acme.transaction() as transaction:
+        async with transaction.unit_of_work() as unit:
+            made = unit.add(Customer, name="Hopper")
+            unit.add(Customer, name="Lovelace")
+        with pytest.raises(errors.UniqueError):
+            async with transaction.unit_of_work() as unit:
+                unit.update(made, visits=1)
+                unit.add(Customer, name="Hopper")
+        assert (await transaction.get(Customer, made.id)).visits == 0
+        await transaction.create(Customer, name="Noether")
+    with pytest.raises(errors.CommitError):
+        async with acme.unit_of_work() as unit:
+            unit.add(Customer, name="Hopper")
+            unit.add(Customer, name="Noether")
+    assert sorted([each.name for each in await acme.list(Customer)]) == ["Hopper", "Lovelace", "Noether"]
 
 @both
 async def test_calls_beside_a_transaction_see_their_own_organization(acme, as_organization, isolation):
@@ -270,6 +286,7 @@ async def test_a_transaction_that_was_given_up_leaves_nothing(acme, isolation):
     assert await acme.count(Customer) == 0
     await acme.create(Customer, name="Hopper")
 
+@pytest.mark.freehold(isolation="copy")
 async def test_a_program_opens_the_database_by_itself(acme, database_address):
     async with Database.open(database_address, application) as other:
         await other.session(acme.context).create(Customer, name="of another program")

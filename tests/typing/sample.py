@@ -20,11 +20,14 @@ from freehold import (
     Index,
     Order,
     Page,
+    Repository,
     Session,
     Unique,
     field,
     reference,
 )
+from freehold.store.past import PastSession
+from freehold.store.reads import Reads
 
 
 class Level(enum.Enum):
@@ -54,6 +57,19 @@ class Book(Entity, table="volumes", unique=[Unique("author_id", "title")]):
     author_id: UUID = reference(Author, on_delete="cascade")
     sequel_id: UUID | None = reference("self", on_delete="set_null", default=None, reverse="prequels")
     title: str = field(max_length=200)
+
+
+class Authors(Repository[Author]):
+    async def active(self) -> Page[Author]:
+        assert_type(self.session, Reads)
+        assert_type(await self.find({"name": "Ada"}, include={"volumes": "count"}), Author | None)
+        return await self.list(where={"status": "active"}, order_by="name")
+
+
+class Books(Repository[Book, Session]):
+    async def many(self) -> int:
+        assert_type(self.session, Session)
+        return len(await self.session.sql(None, "select id from volumes"))
 
 
 class Count(BaseModel):
@@ -109,6 +125,17 @@ async def read(session: Session, author: Author) -> None:
     assert_type(await session.sql(None, "select 1 as one"), Sequence[dict[str, Any]])
     assert_type(await session.history(author), tuple[Change, ...])
     assert_type(await session.history((Author, author.id)), tuple[Change, ...])
+
+
+async def asked(session: Session, past: PastSession, id: UUID) -> None:
+    authors = Authors(session)
+    assert_type(await authors.active(), Page[Author])
+    assert_type(await authors.get(id), Author)
+    assert_type(await authors.count(), int)
+    assert_type(await authors.exists(), bool)
+    await Authors(past).active()
+    assert_type(await Books(session).many(), int)
+    Books(past)  # type: ignore[arg-type]  # the past has no SQL
 
 
 async def write(session: Session) -> None:

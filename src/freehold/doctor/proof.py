@@ -24,14 +24,16 @@ from freehold.doctor.querying import querying
 from freehold.doctor.reading import reading
 from freehold.doctor.sides import Given, Side, fill, fillable, phantom, purge
 from freehold.doctor.traces import leaves, marks, masked, shown, traces
+from freehold.doctor.transacting import transacting
 from freehold.doctor.writing import writing
+from freehold.doctor.writing_many import writing_many
 from freehold.errors import FreeholdError
 from freehold.model.context import Context
 from freehold.postgres.connections import Connection, connect
 
 __all__ = ["LISTS", "Outcome", "Proof", "attempt_isolation"]
 
-LISTS: tuple[Callable[[World], Iterator[Attempt]], ...] = (reading, querying, connecting)
+LISTS: tuple[Callable[[World], Iterator[Attempt]], ...] = (reading, transacting, querying, connecting)
 """The lists of attempts that leave nothing behind. Those of the catalogue come after them, and those that write at the end: from
 then on the attacker's own log has values of the other organization, which it was made to write itself."""
 
@@ -127,7 +129,7 @@ async def attempt_isolation(database: Database, *, given: Given | None = None) -
         ours = {str(id) for id in (*own.ids, own.organization, own.context.user_id)}
         baseline = {
             attempt.name: masked(_without(shown(await answer(attempt.run(before))), stand_in.mark), ours)
-            for attempt in (*_attempts(before), *writing(before))
+            for attempt in (*_attempts(before), *writing(before), *writing_many(before))
             if attempt.compared
         }
         await fill(prey, registry, _THEIRS, given or {})
@@ -141,7 +143,7 @@ async def _judged(database: Database, world: World, baseline: dict[str, str], ou
     outcomes = [_unproved(name, why) for side in (own, prey) for name, why in side.unfilled.items()]
     async with world.connection(entered=True) as connection:
         found = await read_catalogue(connection)
-    for attempt in (*_attempts(world), *catalogue(world, found), *writing(world)):
+    for attempt in (*_attempts(world), *catalogue(world, found), *writing(world), *writing_many(world)):
         answered = await answer(attempt.run(world))
         outcomes.append(_outcome(attempt, answered, baseline.get(attempt.name), looked_for, prey, ours))
     outcomes.append(_untouched(theirs, await prey.documents(registry)))

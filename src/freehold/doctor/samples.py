@@ -46,7 +46,8 @@ def value(field: FieldDescription, number: int, mark: str = "") -> Any:
         NoValueError: there is none, or it cannot be found.
     """
     bounds, declaration = field.declaration.bounds, field.declaration
-    annotation = prepared(field.annotation, bounds, digits=declaration.digits, places=declaration.places)
+    digits, places, lowercase = declaration.digits, declaration.places, declaration.lowercase
+    annotation = prepared(field.annotation, bounds, digits=digits, places=places, lowercase=lowercase)
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     reason = f"no {field.kind.name} was found that its bounds accept"
     for candidate in _candidates(field, number, mark):

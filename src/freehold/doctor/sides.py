@@ -172,10 +172,10 @@ async def _create(side: Side, entity: EntityDescription, registry: Registry, num
     for attempt in range(_TRIES):
         again = attempt // 2  # each number is tried as it is, and with care
         targets = {}
-        for each in entity.references:
+        for place, each in enumerate(entity.references):
             there = side.records.get(_target(entity, each, registry).name)
-            if there:
-                targets[each.name] = there[(number + again) % 2].id
+            if there:  # other pairs at each try: where two references are a key together, a pair occurs once
+                targets[each.name] = there[(number + (again >> place)) % 2].id
         chosen, careful = number + 1_001 * again, attempt % 2 == 1
         values = input_values(entity, chosen, side.mark, targets, careful=careful)
         values |= given.get(entity.name, {})

@@ -54,7 +54,8 @@ class Plan:
             f"set local role {owner}",
             f"grant usage on schema {quoted(self.schemas.application)} to {application}",
         ]
-        for package, file in (("freehold.engine", "engine.sql"), ("freehold.engine", "units.sql"), *self.rooms):
+        own = [("freehold.engine", name) for name in ("engine.sql", "units.sql", "bulk.sql")]
+        for package, file in (*own, *self.rooms):
             statements += blocks(package, file, self.schemas, self.roles).values()
         return [
             *statements,

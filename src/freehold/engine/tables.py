@@ -186,6 +186,8 @@ def _bounds(field: FieldDescription) -> list[str]:
     if length:
         conditions += [f"{length} >= {int(bounds['min_length'])}"] if bounds.get("min_length") else []
         conditions += [f"{length} <= {int(bounds['max_length'])}"] if "max_length" in bounds else []
+    # By the column's own collation, which knows the cases of ASCII letters only: never stricter than input.
+    conditions += [f"{column} = lower({column})"] if field.declaration.lowercase else []
     operators = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     for name, operator in operators.items():
         if name in bounds and not kind.many:

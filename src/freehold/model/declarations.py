@@ -86,6 +86,8 @@ def default_problem(field: FieldDescription) -> str | None:
         return None
     if declaration.default_factory is not None:
         return "both default and default_factory are given; leave one out"
+    if declaration.lowercase and declaration.default != str(declaration.default).lower():
+        return f"the default {declaration.default!r:.100} is not in small letters, as lowercase wants it"
     annotation = prepared(field.annotation, declaration.bounds, digits=declaration.digits, places=declaration.places)
     try:
         TypeAdapter(annotation).validate_python(declaration.default)

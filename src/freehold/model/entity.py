@@ -280,6 +280,10 @@ def _problem(field: FieldDescription) -> str | None:
             )
     if declaration.ignore_case and not (declaration.unique and kind.name == "text"):
         return "ignore_case belongs to unique=True on a str; write field(unique=True, ignore_case=True)"
+    if declaration.lowercase and (kind.name != "text" or kind.many or kind.choices):
+        return "lowercase belongs to a str; leave it out"
+    if declaration.lowercase and declaration.ignore_case:
+        return "lowercase makes ignore_case idle: there are no other cases; leave ignore_case out"
     if declaration.search and kind.name != "text":
         return "only str and list[str] fields can be searched; leave out search=True"
     if declaration.search and declaration.private:
@@ -392,5 +396,11 @@ def _input_model(cls: type[Entity], suffix: str, fields: Sequence[FieldDescripti
 def input_annotation(field_: FieldDescription) -> Any:
     """The annotation that input of a field is validated against, with all its bounds."""
     declaration = field_.declaration
-    annotation = prepared(field_.annotation, declaration.bounds, digits=declaration.digits, places=declaration.places)
+    annotation = prepared(
+        field_.annotation,
+        declaration.bounds,
+        digits=declaration.digits,
+        places=declaration.places,
+        lowercase=declaration.lowercase,
+    )
     return annotation | None if field_.nullable else annotation

@@ -41,6 +41,7 @@ class Declaration:
     index: bool = False
     unique: bool = False
     ignore_case: bool = False
+    lowercase: bool = False
     check: str | None = None
     search: bool = False
     private: bool = False
@@ -81,6 +82,7 @@ def field(
     index: bool = False,
     unique: bool = False,
     ignore_case: bool = False,
+    lowercase: bool = False,
     check: str | None = None,
     search: bool = False,
     private: bool = False,
@@ -100,6 +102,7 @@ def field(
         index: an index on (organization, field, id).
         unique: no two records of an organization have the same value; deleted records do not count.
         ignore_case: with `unique`: values that differ only in case are the same.
+        lowercase: a str is kept in small letters, however it is given; bounds and pattern hold for the small letters.
         check: an SQL condition on the table's columns that each row must satisfy: `"quantity <> 0"`.
         search: `session.search` looks in this field (str or list[str]). An entity's first searchable field counts most, then
             the second and the third; the others count alike.
@@ -125,6 +128,7 @@ def field(
         index=index,
         unique=unique,
         ignore_case=ignore_case,
+        lowercase=lowercase,
         check=check,
         search=search,
         private=private,

@@ -115,8 +115,17 @@ _VALIDATORS: dict[Any, tuple[Any, ...]] = {
 }
 
 
+def _lowered(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 def prepared(
-    annotation: Any, bounds: Mapping[str, Any] | None = None, *, digits: int | None = None, places: int | None = None
+    annotation: Any,
+    bounds: Mapping[str, Any] | None = None,
+    *,
+    digits: int | None = None,
+    places: int | None = None,
+    lowercase: bool = False,
 ) -> Any:
     """The annotation that input is validated against (without None).
 
@@ -124,6 +133,7 @@ def prepared(
         annotation: a type as written in an entity.
         bounds: the field's own: min_length, max_length, pattern, ge, gt, le, lt.
         digits, places: of a Decimal, or of a list's Decimals.
+        lowercase: whether a str becomes small letters, before its bounds are looked at.
     """
     bounds = dict(bounds or {})
     length = _default_length(annotation)
@@ -143,6 +153,8 @@ def prepared(
     if annotation is Decimal:
         bounds |= {"allow_inf_nan": False, "max_digits": digits, "decimal_places": places}
     validators = _VALIDATORS.get(annotation, ())
+    if lowercase:
+        validators = (*validators, BeforeValidator(_lowered))
     if _is_document(annotation):
         validators = (AfterValidator(_bounded_document),)
     base = AwareDatetime if annotation is datetime else annotation

@@ -15,6 +15,7 @@ does about it:
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any
@@ -35,14 +36,30 @@ select pg_backend_pid() = $1 as direct,
     exists (select from pg_prepared_statements where starts_with(name, $2)) as by_name
 """
 
+_BOUNDS = """
+select name, setting::bigint as milliseconds from pg_settings
+where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
+
 
 class Driver(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
     """A connection of the driver that leaves nothing of its own on the server, but for statements with names of their own."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._bounds: Mapping[str, int] | None = None
         self._prefix = f"freehold_{secrets.token_hex(8)}_"
         self._server_caps = self._server_caps._replace(jit=False)  # type: ignore[has-type]  # no types; see _introspect_types
+
+    async def bounds(self, timeout: float) -> Mapping[str, int]:
+        """What bounds a transaction on this connection by the settings of its role, in milliseconds; 0 is no bound.
+
+        It is asked once. PostgreSQL has `transaction_timeout` from 17 on.
+        """
+        if self._bounds is None:
+            rows = await self.fetch(_BOUNDS, timeout=timeout)
+            self._bounds = {row["name"]: row["milliseconds"] for row in rows}
+        return self._bounds
 
     def _get_unique_id(self, prefix: str) -> str:
         # asyncpg counts from 1 in every process, so the names of two programs would be the same.

@@ -10,7 +10,7 @@ driver's timer, which cancels it on the server, and by the role's own statement_
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from io import BytesIO
 from types import TracebackType
@@ -215,6 +215,14 @@ class Pool:
         """The first row of a statement that makes its transaction read-only. Here the transaction ends with it."""
         return await self.fetch_row(text, arguments, timeout=timeout)
 
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Does nothing: here each message is a transaction by itself."""
+        yield
+
+    def on_undo(self, take_back: Callable[[], None]) -> None:
+        """Does nothing: what a message has done is committed with it."""
+
     @property
     def group(self) -> object:
         """Calls of one group may be sent as one: here all may."""
@@ -235,7 +243,7 @@ class Pool:
         bound = self._timeout if timeout is None else timeout
         connection = self._warm() or await self._acquire(min(self._wait, terms.deadline))
         try:
-            script = terms.script(bound, connection.get_server_version().major)
+            script = terms.script(bound, await connection.bounds(bound))
             await connection.execute(script, timeout=min(bound, terms.deadline))
         except BaseException as error:
             connection.terminate()  # whether it has begun is not known

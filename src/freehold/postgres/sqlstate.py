@@ -28,7 +28,13 @@ from freehold.model.registry import Constraint
 
 __all__ = ["DRIVER_ERRORS", "reported", "translated"]
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a call between the server's last words and the end of the connection
+    OSError,
+    asyncio.TimeoutError,
+)
 """What a call of the driver can raise."""
 
 _UNAVAILABLE = {
@@ -85,6 +91,10 @@ def _translated(error: BaseException, constraints: Mapping[str, Constraint], sec
         return ValidationError.single(
             (), f"the statement and its values do not fit: {error}", "arguments", subject="sql"
         )
+    if isinstance(
+        error, asyncpg.InternalClientError
+    ):  # the server's farewell was read, the connection's end was not yet
+        return UnavailableError("the database has ended the connection", hint="retry")
     return UnavailableError(
         f"the database cannot be reached: {error}", hint="check that it runs and is reachable, then retry"
     )

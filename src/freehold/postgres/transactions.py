@@ -50,26 +50,25 @@ class Terms:
     read_only: bool = False
     deadline: float = 30.0
 
-    def script(self, timeout: float, version: int) -> str:
-        """What begins it, in one message. Bounds that the role has already are kept where they are tighter.
+    def script(self, timeout: float, bounds: Mapping[str, int]) -> str:
+        """What begins it, in one message.
 
         Args:
             timeout: seconds that a statement may take.
-            version: the server's; from 17 on it bounds a transaction as a whole.
+            bounds: what the role is bound by already, which stays where it is tighter; see `Driver.bounds`.
         """
-        bounds = {
-            "statement_timeout": min(timeout, self.deadline),
-            "idle_in_transaction_session_timeout": self.deadline,
-        }
-        if version >= 17:
-            bounds["transaction_timeout"] = self.deadline
-        settings = ", ".join(
-            f"set_config('{name}', least({int((seconds + 1) * 1000)}, "
-            f"nullif(extract(epoch from current_setting('{name}')::interval) * 1000, 0)::bigint)::text, true)"
-            for name, seconds in bounds.items()
-        )
+        own = {"statement_timeout": min(timeout, self.deadline)}
+        settings = [
+            f"set local {name} = {_tighter(own.get(name, self.deadline), role)}" for name, role in bounds.items()
+        ]
         access = "read only" if self.read_only else "read write"
-        return f"begin isolation level {self.isolation} {access}; select {settings}"
+        return "; ".join([f"begin isolation level {self.isolation} {access}", *settings])
+
+
+def _tighter(seconds: float, role: int) -> int:
+    """A bound of the server's in milliseconds: a second more than the program's own; the role's where that is less, and not 0."""
+    own = int((seconds + 1) * 1000)
+    return min(own, role) if role else own
 
 
 class HeldTransaction:
@@ -184,6 +183,10 @@ class HeldTransaction:
         finally:
             self._turns.stand(parent)
 
+    def on_undo(self, take_back: Callable[[], None]) -> None:
+        """Has something taken back where the savepoint in which the running task is, or the transaction, is undone."""
+        self._turns.level().undo.append(take_back)
+
     async def commit(self, note: str = "") -> FreeholdError | None:
         """Ends the transaction and keeps what happened in it.
 
@@ -211,16 +214,21 @@ class HeldTransaction:
         """Ends the transaction and undoes what happened in it. Does nothing where it has ended; raises nothing."""
         if self._over is None:
             self._over = TransactionError("the transaction was rolled back", hint="begin another one")
-        await _uninterrupted(self._rolled_back())
+        try:
+            await _uninterrupted(self._rolled_back())
+        finally:
+            self._turns.take_back(self._turns.levels[0])
 
     async def _keep(self, ends: str) -> None:
         async with self._turns.turn(self._left()) as level:
             self._check(level, "and the savepoint was rolled back")
             if ends:
+                self._owed = 0  # what is inside of this level is released with it
                 await self._send(level, f"{ends}release savepoint {_name(level.depth)}")
             else:  # sent together with what comes next: it changes nothing that could be seen
                 self._owed = level.depth
             self._turns.close(level)
+            self._turns.top.undo += level.undo
 
     async def _undo(self, level: Level) -> None:
         """Rolls back to where a level began, whatever is open above it."""
@@ -233,6 +241,7 @@ class HeldTransaction:
         except FreeholdError as error:
             self._lose(error)
         finally:
+            self._turns.take_back(level)
             self._turns.close(level)
 
     def _release_owed(self) -> str:
@@ -306,8 +315,8 @@ class HeldTransaction:
             async with self._turns.last(PATIENCE):
                 if not self._released and not self._driver.is_closed():
                     await self._driver.execute("rollback", timeout=PATIENCE)
-        except (*DRIVER_ERRORS, FreeholdError):
-            self._driver.terminate()
+        except (*DRIVER_ERRORS, FreeholdError, asyncpg.InternalClientError):
+            self._driver.terminate()  # the last of these: the connection was lost in the middle of a call
         finally:
             self._give_back()
 

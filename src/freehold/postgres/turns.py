@@ -7,7 +7,7 @@ call waits until it is closed, so that none of its work is undone together with 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
@@ -23,13 +23,15 @@ class Level:
         depth: 0 for the transaction itself.
     """
 
-    __slots__ = ("depth", "failure", "open")
+    __slots__ = ("depth", "failure", "open", "undo")
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
         self.open = True
         self.failure: FreeholdError | None = None
         """What PostgreSQL has refused on this level; it takes nothing more then, until it is undone."""
+        self.undo: list[Callable[[], None]] = []
+        """What the program takes back where the level is undone."""
 
 
 _standing: ContextVar[tuple[tuple["Turns", Level], ...]] = ContextVar("_standing", default=())
@@ -70,6 +72,12 @@ class Turns:
         """Takes a level away, and all that are above it."""
         while len(self.levels) > level.depth:
             self.levels.pop().open = False
+
+    def take_back(self, level: Level) -> None:
+        """Takes back, the last first, what was done on a level and on all that are above it."""
+        for each in reversed(self.levels[level.depth :]):
+            while each.undo:
+                each.undo.pop()()
 
     @asynccontextmanager
     async def turn(self, seconds: float) -> AsyncIterator[Level]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from freehold.model.description import EntityDescription
-from freehold.model.fields import Unique
 from freehold.model.shapes import Shape
 from freehold.sql.identifiers import Schemas, literal, quoted
+from freehold.sql.keys import compared
 from freehold.sql.reads import row_json
 from freehold.sql.statements import Arguments, Statement, in_context
 
@@ -133,7 +133,7 @@ def clashes_statement(
         for field, table in targets
     ]
     for name, key in entity.unique_keys.items():
-        same = [f"{_compared(key, 'o', field)} = {_compared(key, 'm', field)}" for field in key.fields]
+        same = [f"{compared(key, 'o', field)} = {compared(key, 'm', field)}" for field in key.fields]
         for field, value in key.where.items():
             holds = "is null" if value is None else f"= {literal(value)}"
             same += [f"o.{quoted(field)} {holds}", f"m.{quoted(field)} {holds}"]
@@ -148,8 +148,3 @@ def clashes_statement(
         f"where t.organization_id = e.organization_id and t.id = {arguments.add(id, 'uuid')}"
     )
     return Statement(in_context(schemas, body), tuple(arguments.values))
-
-
-def _compared(key: Unique, alias: str, field: str) -> str:
-    column = f"{alias}.{quoted(field)}"
-    return f'lower({column} collate "default") collate "C"' if field in key.ignore_case else column

@@ -3,8 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -12,7 +12,6 @@ from uuid import UUID
 from freehold.errors import FreeholdError, IsolationError, OutcomeUnknownError, ValidationError
 from freehold.model.context import Context
 from freehold.postgres.connections import Row
-from freehold.postgres.transactions import HeldTransaction
 from freehold.sql.statements import Statement
 from freehold.store.store import Store
 
@@ -31,6 +30,8 @@ class Channel(Protocol):
     async def fetch(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Sequence[Any]: ...  # noqa: D102
     async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
     async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
+    def savepoint(self) -> AbstractAsyncContextManager[None]: ...  # noqa: D102
+    def on_undo(self, take_back: Callable[[], None]) -> None: ...  # noqa: D102
 
 
 class Messenger:
@@ -82,11 +83,12 @@ class Messenger:
     @asynccontextmanager
     async def apart(self) -> AsyncIterator[None]:
         """Where it sends in a transaction, what fails inside leaves the transaction as it was before."""
-        if not isinstance(self.channel, HeldTransaction):
-            yield
-            return
         async with self.channel.savepoint():
             yield
+
+    def on_undo(self, take_back: Callable[[], None]) -> None:
+        """Has something taken back where the transaction in which it sends is undone, or the savepoint."""
+        self.channel.on_undo(take_back)
 
     @property
     def group(self) -> object:

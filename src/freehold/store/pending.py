@@ -8,7 +8,7 @@
 | purge | nothing | purge | purge | purge | purge |
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -44,6 +44,19 @@ class Pending:
     version: int
     values: dict[str, Any] = field(default_factory=dict)
     records: list[Entity] = field(default_factory=list)
+
+    def remembered(self) -> Callable[[], None]:
+        """What brings the objects back to what they say now."""
+        told = [record.__dict__ for record in self.records]
+        told += [read for values in told if (read := values.get("__read__")) is not None]
+        before = [(values, dict(values)) for values in told]
+
+        def bring_back() -> None:
+            for values, said in before:
+                values.clear()
+                values.update(said)
+
+        return bring_back
 
     def settle(self, at: datetime | None, actor: UUID | None, moved: Mapping[UUID, UUID], *, versions: int = 1) -> None:
         """Brings the objects to what is stored now.

@@ -17,11 +17,14 @@ from pydantic import BaseModel
 from freehold.errors import TransactionError
 from freehold.model.context import Context
 from freehold.model.entity import Entity, Input
+from freehold.store.bulk import BulkWrites
+from freehold.store.delivery import Savepoints
 from freehold.store.history import Change, history
 from freehold.store.increments import increment
 from freehold.store.messages import Messenger, checked_id
 from freehold.store.past import PastSession, look_back
 from freehold.store.queries import explain, query
+from freehold.store.reader import Reader
 from freehold.store.reads import Reads
 from freehold.store.revert import revert
 from freehold.store.search import SearchPage, search
@@ -36,7 +39,7 @@ EntityT = TypeVar("EntityT", bound=Entity)
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-class Session(Reads):
+class Session(Reads, BulkWrites):
     """Reads and writes of one organization, on behalf of one actor. Every call is one message to the database.
 
     Get one from `Database.session`; it holds no connection between calls and may be used by concurrent tasks.
@@ -339,6 +342,11 @@ class Session(Reads):
         """
         return await revert(self._messenger, self._writer, record, to_version)  # type: ignore[return-value]  # of the target's class
 
+    @asynccontextmanager
+    async def _whole(self, deadline: float) -> AsyncIterator[tuple[Messenger, Reader, Savepoints]]:
+        async with self.transaction(deadline=deadline) as transaction:
+            yield transaction._messenger, transaction._reader, transaction
+
 
 class Transaction(Transactional, Session):
     """All calls of a session in one transaction; get one from `Session.transaction`.
@@ -358,3 +366,12 @@ class Transaction(Transactional, Session):
             "a transaction cannot be begun inside of another one", hint="async with transaction.savepoint(): ..."
         )
         yield self
+
+    @property
+    def _savepoints(self) -> Savepoints:
+        return self
+
+    @asynccontextmanager
+    async def _whole(self, deadline: float) -> AsyncIterator[tuple[Messenger, Reader, Savepoints]]:  # noqa: ARG002  # it has its own
+        async with self.savepoint():
+            yield self._messenger, self._reader, self

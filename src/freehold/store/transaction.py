@@ -96,6 +96,7 @@ async def _commit(session: Messenger, transaction: HeldTransaction) -> None:
         f"the connection was lost at the commit, and nothing of the transaction was kept: {unanswered.message}",
         hint="repeat the whole transaction, as database.run does",
     )
+    await transaction.rollback()  # on the program's side: there is no connection any more
     raise transaction.lost from unanswered
 
 

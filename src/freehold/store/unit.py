@@ -225,6 +225,8 @@ class UnitOfWork(Reads):
             moved = {pending.id: UUID(id) for pending, id in zip(_added(batches), first, strict=True)}
         late = {pending.id for batch in batches if batch.late for pending in batch.pendings if pending.version == 1}
         for pending in self._pending:
+            if self._messenger.held:
+                self._messenger.on_undo(pending.remembered())
             versions = 2 if pending.action == "create" and pending.id in late else 1
             pending.settle(row["at"], self.context.user_id, moved, versions=versions)
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from freehold.app import Application, Database
-from freehold.errors import ConfigurationError, FreeholdError
+from freehold.errors import ConfigurationError, FreeholdError, TransactionError
 from freehold.postgres.connections import Address, Pool, Row
 from freehold.postgres.transactions import HeldTransaction, Terms
 from freehold.sql.identifiers import Schemas, literal
@@ -80,6 +80,13 @@ class _Calls:
         async with self._held.savepoint(ends=self._forget):
             return await self._held.look(text, arguments, timeout=timeout)
 
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        yield  # each call has one
+
+    def on_undo(self, take_back: Any) -> None:
+        pass  # each call is kept where it succeeds
+
     async def begin(self, terms: Terms, *, timeout: float | None = None) -> "_Nested":  # noqa: ARG002  # as a pool's
         nested = _Nested(self._held, terms)
         await nested.begin(self._forget)
@@ -105,12 +112,11 @@ class _Nested:
         self.ended = False
         self._held = held
         self._block: contextlib.AbstractAsyncContextManager[None] | None = None
-        self.fetch, self.fetch_row, self.look = held.fetch, held.fetch_row, held.look
-        self.savepoint = held.savepoint
 
-    @property
-    def group(self) -> object:
-        return self._held.group
+    def __getattr__(self, name: str) -> Any:
+        if self.ended:
+            raise TransactionError("the transaction has ended", hint="begin another one")
+        return getattr(self._held, name)
 
     async def begin(self, forget: str) -> None:
         opening = "set local transaction_read_only = on; " if self.terms.read_only else ""

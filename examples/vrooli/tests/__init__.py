@@ -1,0 +1,1 @@
+"""Tests of the workspace, as an application would have them."""

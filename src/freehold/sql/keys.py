@@ -1,0 +1,38 @@
+"""Unique keys as SQL: what their indexes are over, word for word, so that PostgreSQL knows them again."""
+
+from freehold.model.description import EntityDescription
+from freehold.model.fields import Unique
+from freehold.sql.identifiers import literal, quoted
+
+__all__ = ["compared", "conflict_target", "covered"]
+
+
+def compared(key: Unique, alias: str, field: str) -> str:
+    """What a key compares of a row: the column, or its lower case."""
+    column = f"{alias}.{quoted(field)}"
+    return f'(lower({column} collate "default") collate "C")' if field in key.ignore_case else column
+
+
+def covered(key: Unique, alias: str) -> str:
+    """The condition that a key is about a row: none of its fields is null, and the row is one of those that it names."""
+    conditions = [f"{alias}.{quoted(name)} is not null" for name in key.fields]
+    return " and ".join(conditions + _partial(key, f"{alias}."))
+
+
+def conflict_target(entity: EntityDescription, key: Unique) -> str:
+    """The key's index as ON CONFLICT infers it: columns, expressions and condition."""
+    columns = ", ".join(["organization_id", *(_inferred(key, name) for name in key.fields)])
+    conditions = _partial(key, "") + (["deleted_at is null"] if entity.soft_delete else [])
+    return f"({columns})" + (f" where {' and '.join(conditions)}" if conditions else "")
+
+
+def _inferred(key: Unique, field: str) -> str:
+    """As `compared`; the collation stands outside, because PostgreSQL keeps it beside an index's expression and not in it."""
+    return f'(lower({quoted(field)} collate "default")) collate "C"' if field in key.ignore_case else quoted(field)
+
+
+def _partial(key: Unique, prefix: str) -> list[str]:
+    return [
+        f"{prefix}{quoted(name)} is null" if value is None else f"{prefix}{quoted(name)} = {literal(value)}"
+        for name, value in key.where.items()
+    ]

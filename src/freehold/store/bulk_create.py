@@ -1,0 +1,201 @@
+"""Creating many records: one statement for each chunk, and what happens to duplicates."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import pydantic
+from pydantic_core import to_json
+
+from freehold.errors import Issue, UniqueError, ValidationError
+from freehold.model.context import new_id
+from freehold.model.description import EntityDescription
+from freehold.model.fields import Unique
+from freehold.model.issues import validation_error
+from freehold.model.registry import suggestion
+from freehold.model.values import MAXIMUM_PAYLOAD, to_sql_text
+from freehold.sql.identifiers import Schemas
+from freehold.sql.writes import Duplicates, insert_text
+from freehold.store.chunks import Item
+from freehold.store.delivery import Line, isolated, refused
+from freehold.store.outcomes import Outcome
+
+__all__ = ["Creation", "OnDuplicate", "Payloads", "indexed", "named_key"]
+
+OnDuplicate = Literal["error", "skip", "update"]
+SUBJECT = "create_many"
+
+
+class Payloads:
+    """Values of records as JSON, as `jsonb_populate_record` reads them.
+
+    Args:
+        entity: whose records.
+    """
+
+    def __init__(self, entity: EntityDescription) -> None:
+        self._entity = entity
+        # What Pydantic writes differently from how PostgreSQL reads it.
+        self._converted = [field.name for field in entity.own if field.kind.name in ("bytes", "duration")]
+
+    def encode(self, values: dict[str, Any]) -> bytes:
+        """The values of one record, which are changed on the way.
+
+        Raises:
+            ValidationError: they are no JSON, or larger than 16 MB.
+        """
+        for name in self._converted:
+            if values.get(name) is not None:
+                values[name] = to_sql_text(values[name])
+        try:
+            text = to_json(values)
+        except ValueError:  # Pydantic's too; what was not validated may hold anything
+            raise ValidationError.single(
+                (), "holds what is no JSON, such as a lone surrogate", "json_value", subject=self._entity.name
+            ) from None
+        if len(text) > MAXIMUM_PAYLOAD:
+            raise ValidationError.single(
+                (), f"is larger than {MAXIMUM_PAYLOAD} bytes in all; split it", "too_long", subject=self._entity.name
+            )
+        return text
+
+
+def indexed(index: int | None, error: pydantic.ValidationError, subject: str) -> ValidationError:
+    """What Pydantic found in an item, with the item's index in each path."""
+    found = validation_error(error, subject)
+    if index is None:
+        return found
+    return ValidationError(
+        [Issue((index, *issue.path), issue.message, issue.code) for issue in found.issues], subject=subject
+    )
+
+
+def named_key(entity: EntityDescription, key: str | Sequence[str] | None) -> Unique:
+    """The unique key that a call names by its field or fields; the entity's only one where it names none.
+
+    Raises:
+        ValidationError: there is no such key, or none was named and there are several.
+    """
+    usable = [each for each in entity.unique_keys.values() if not any(entity.fields[name].base for name in each.fields)]
+    known = [each.fields[0] if len(each.fields) == 1 else str(each.fields) for each in usable]
+    if key is None:
+        if len(usable) == 1:
+            return usable[0]
+        told = f"name one of its unique keys: {', '.join(known)}" if usable else f"{entity.name} has no unique key"
+        raise ValidationError.single(("key",), told, "missing_key", subject=SUBJECT)
+    if not isinstance(key, str) and not (isinstance(key, Collection) and all(isinstance(name, str) for name in key)):
+        raise ValidationError.single(("key",), "must be a field's name, or several", "key_type", subject=SUBJECT)
+    names = {key} if isinstance(key, str) else set(key)
+    found = [each for each in usable if set(each.fields) == names]
+    if len(found) != 1:
+        what = "is no unique key" if not found else "is more than one unique key"
+        raise ValidationError.single(
+            ("key",), f"{', '.join(sorted(names))!r} {what} of {entity.name}{suggestion(', '.join(sorted(names)), known)}",
+            "unknown_key", subject=SUBJECT,
+        )  # fmt: skip
+    return found[0]
+
+
+@dataclass(frozen=True)
+class Creation:
+    """How the items of one call are created.
+
+    Args:
+        entity: of the records.
+        schemas: the names of the schemas.
+        line: sends the statements.
+        payloads: encodes.
+        action: what happens to duplicates.
+        key: of what; None where they are errors.
+    """
+
+    entity: EntityDescription
+    schemas: Schemas
+    line: Line
+    payloads: Payloads
+    action: OnDuplicate = "error"
+    key: Unique | None = None
+
+    def prepare(self, index: int, raw: Any) -> Item:
+        """Checks and encodes an item."""
+        model = self.entity.cls.Create
+        if isinstance(raw, model):
+            checked = raw
+        elif isinstance(raw, Mapping):
+            try:
+                checked = model.model_validate(raw if type(raw) is dict else dict(raw))
+            except pydantic.ValidationError as error:
+                raise indexed(index, error, self.entity.name) from None
+        else:
+            raise ValidationError.single(
+                (index,), f"must be a {model.__name__} or a mapping, not {type(raw).__name__}", "input_type",
+                subject=self.entity.name,
+            )  # fmt: skip
+        id = new_id()
+        values = {field.name: getattr(checked, field.name) for field in self.entity.own}
+        given = self._settable(checked.model_fields_set) if self.action == "update" else ()
+        return Item(index, id, self.payloads.encode({"id": id, **values}), fields=given)
+
+    def _settable(self, given: Collection[str]) -> tuple[str, ...]:
+        """The given fields that an update sets: not the key's own, which are the same (but for their case)."""
+        assert self.key is not None  # where the action is update
+        same = {name for name in self.key.fields if name not in self.key.ignore_case}
+        return tuple(field.name for field in self.entity.changeable if field.name in given and field.name not in same)
+
+    async def send(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+        """Creates the records of a chunk."""
+        await isolated(items, outcomes, self._insert if self.key is None else self._upsert)
+
+    async def _insert(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+        try:
+            await self.line.send(insert_text(self.entity, self.schemas), _rows(items))
+        except UniqueError:
+            if len(items) == 1:
+                raise
+            await isolated(items, outcomes, self._insert_others)
+        else:
+            outcomes += [Outcome(item.index, "created", item.id, 1) for item in items]
+
+    async def _insert_others(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+        """All but duplicates. Of which key they are is clear where there is one; else each is sent alone, for its own error."""
+        answer = await self.line.send(insert_text(self.entity, self.schemas, Duplicates(None, "skip")), _rows(items))
+        missing = {id for id, *_ in answer}
+        outcomes += [Outcome(item.index, "created", item.id, 1) for item in items if str(item.id) not in missing]
+        keys = list(self.entity.unique_keys.items())
+        for item in items:
+            if str(item.id) not in missing:
+                continue
+            if len(keys) == 1:
+                name, key = keys[0]
+                outcomes.append(refused(item, UniqueError(self.entity.name, key.fields, constraint=name)))
+            else:
+                await isolated([item], outcomes, self._insert)
+
+    async def _upsert(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+        given = {item.fields for item in items}
+        union = {name for fields in given for name in fields}
+        duplicates = Duplicates(
+            self.key,
+            "update" if self.action == "update" else "skip",
+            tuple(field.name for field in self.entity.changeable if field.name in union),
+            mixed=len(given) > 1,
+        )
+        statement = insert_text(self.entity, self.schemas, duplicates)
+        answer = await self.line.send(statement, _rows(items, given=duplicates.mixed))
+        told = {id: (action, other, version) for id, action, other, version in answer}
+        later = []
+        for item in items:
+            action, other, version = told.get(str(item.id), ("created", str(item.id), 1))
+            if action == "later":
+                later.append(item)
+            else:
+                outcomes.append(Outcome(item.index, action, None if other is None else UUID(other), version))
+        if later:
+            await isolated(later, outcomes, self._upsert)
+
+
+def _rows(items: Sequence[Item], *, given: bool = False) -> bytes:
+    """What an insert's statement reads as $1."""
+    rows = b'{"rows":[%b]' % b",".join([item.text for item in items])
+    return rows + (b',"given":%b}' % to_json({str(item.id): item.fields for item in items}) if given else b"}")

@@ -1,0 +1,118 @@
+"""Items of any iterable, checked and encoded, in chunks of bounded size."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from freehold.errors import FreeholdError, ValidationError
+from freehold.store.outcomes import Outcome
+
+__all__ = ["Chunk", "Item", "chunks"]
+
+MAXIMUM_BYTES = 8_000_000
+"""Bytes of what one chunk sends; an item that is larger is a chunk of its own."""
+TURN = 32
+"""Items that are prepared before other tasks of the event loop get their turn."""
+
+
+@dataclass(slots=True)
+class Item:
+    """An item that was checked.
+
+    Args:
+        index: in the order in which the items came, from 0.
+        id: of the record.
+        text: as JSON.
+        version: that is expected of the record.
+        fields: that it gives.
+    """
+
+    index: int
+    id: UUID
+    text: bytes
+    version: int = 0
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What is sent at once.
+
+    Args:
+        items: in their order.
+        failed: those that were refused before.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    failed: list[Outcome] = field(default_factory=list)
+    bytes: int = 0
+    ids: set[UUID] = field(default_factory=set)
+
+    def full(self, size: int) -> bool:
+        """Whether the next item belongs to another chunk."""
+        return len(self.items) + len(self.failed) >= size or self.bytes >= MAXIMUM_BYTES
+
+    def fits(self, item: Item) -> bool:
+        """Whether an item may come along: within the bytes, and not about a record that another item here is about."""
+        return item.id not in self.ids and (not self.items or self.bytes + len(item.text) <= MAXIMUM_BYTES)
+
+    def add(self, item: Item) -> None:
+        """Takes an item."""
+        self.items.append(item)
+        self.ids.add(item.id)
+        self.bytes += len(item.text) + 1
+
+
+async def chunks(
+    source: Iterable[Any] | AsyncIterable[Any], prepare: Callable[[int, Any], Item], size: int, subject: str
+) -> AsyncGenerator[Chunk, None]:
+    """The items of a source, which is asked for no more of them than the chunk needs.
+
+    Two items about one record never share a chunk: they are written one after the other.
+
+    Args:
+        source: any iterable or async iterable, read once.
+        prepare: checks and encodes an item; what it raises is that item's failure.
+        size: items of a chunk at most.
+        subject: the call's name, for errors.
+
+    Raises:
+        ValidationError: the source is none.
+    """
+    chunk, index = Chunk(), 0
+    async for raw in _each(source, subject):
+        if chunk.full(size):
+            yield chunk
+            chunk = Chunk()
+        try:
+            item = prepare(index, raw)
+        except FreeholdError as error:
+            chunk.failed.append(Outcome(index, "failed", error=error))
+        else:
+            if not chunk.fits(item):
+                yield chunk
+                chunk = Chunk()
+            chunk.add(item)
+        index += 1
+        if index % TURN == 0:  # a long chunk holds up nobody else, and what was sent gets onto its way
+            await asyncio.sleep(0)
+    if chunk.items or chunk.failed:
+        yield chunk
+
+
+def _each(source: Any, subject: str) -> AsyncIterator[Any]:
+    if isinstance(source, str | bytes | Mapping) or (
+        not hasattr(source, "__aiter__") and not hasattr(source, "__iter__")
+    ):
+        raise ValidationError.single(
+            ("items",), f"must be an iterable or async iterable of items, not {type(source).__name__}", "iterable_type",
+            subject=subject,
+        )  # fmt: skip
+    return aiter(source) if hasattr(source, "__aiter__") else _awaited(source)
+
+
+async def _awaited(source: Iterable[Any]) -> AsyncIterator[Any]:
+    for item in source:
+        yield item
