@@ -49,6 +49,8 @@ OLDEST = [
     "store/test_locking.py",
     "store/test_past.py",
     "store/test_running.py",
+    "store/test_savepoints.py",
+    "store/test_transaction_ends.py",
     "store/test_transactions.py",
     "store/test_writes.py",
 ]

@@ -8,6 +8,7 @@ import pytest
 
 from freehold import Session, errors
 from freehold.model.context import new_id
+from tests import counted
 from tests.probe import blocked, enter
 from tests.store.test_bulk_create import Broken, actions, breaking, everything, names
 from tests.store.test_bulk_update import made
@@ -134,6 +135,27 @@ async def test_a_deletion_by_filter_leaves_what_is_held(acme: Session) -> None:
     assert (result.deleted, result.failed) == (6, 1)
     assert isinstance(result.failures[0].error, errors.ReferenceError)
     assert [each.id for each in await everything(acme)] == [records[2].id]
+
+
+# What others keep beside the records.
+
+
+async def test_counters_are_kept(shelf: Session) -> None:
+    result = await shelf.create_many(counted.Resource, [{"name": name} for name in ("one", "two")])
+    one, two = (outcome.id for outcome in result.outcomes)
+    marks = [{"resource_id": (one, two)[n % 2], "kind": ("plain", "star")[n % 3 == 0]} for n in range(10)]
+    made = await shelf.create_many(counted.Bookmark, marks, chunk=4)
+
+    async def counts() -> list[tuple[int, int]]:
+        found = await shelf.list(counted.Resource, order_by="name")
+        return [(each.marks, each.stars) for each in found]
+
+    assert await counts() == [(5, 2), (5, 2)]
+    await shelf.update_many(counted.Bookmark, [((each.id, 1), {"resource_id": one}) for each in made.outcomes])  # type: ignore[misc]
+    assert await counts() == [(10, 4), (0, 0)]
+    assert (await shelf.update_where(counted.Resource, {"marks": {"gt": 5}}, views=7)).updated == 1
+    assert (await shelf.delete_where(counted.Bookmark, {"kind": "star"}, chunk=3)).deleted == 4
+    assert await counts() == [(6, 0), (0, 0)]
 
 
 # All or none.

@@ -264,6 +264,21 @@ async def test_calls_beside_a_transaction_see_their_own_organization(acme, as_or
     assert (await acme.get(Customer, made.id)).visits == 1
 
 @both
+async def test_many_records(acme, as_organization, isolation):
+    rival = await as_organization("rival")
+    made = await acme.create_many(Customer, [{"name": name} for name in ("a", "b", "a", "c")], chunk=3)
+    assert [outcome.action for outcome in made.outcomes] == ["created", "created", "failed", "created"]
+    with pytest.raises(errors.ToleranceError):
+        await acme.create_many(Customer, [{"name": "d"}, {"name": "c"}], atomic=True)
+    first, second = [(outcome.id, 1) for outcome in made.outcomes][:2]
+    assert (await acme.update_many(Customer, [(first, {"visits": 1}), (second, {"name": "c"})])).failed == 1
+    assert (await rival.update_where(Customer, {}, everything=True, visits=9)).done == 0
+    assert (await acme.delete_where(Customer, {"visits": 1})).deleted == 1
+    async with acme.transaction() as transaction:
+        assert (await transaction.delete_many(Customer, [second, first])).deleted == 1
+    assert [each.name for each in await acme.list(Customer)] == ["c"]
+
+@both
 async def test_transactions_of_tasks_do_not_mix(acme, isolation):
     async def work(n):
         async with acme.transaction() as transaction:
@@ -300,8 +315,8 @@ async def test_what_a_transaction_cannot_do_says_so(database, request):
         database._store.pool.listen
 """
     )
-    run(session).assert_outcomes(passed=30)
-    run(session, "-n2", apart=True, settings=f"{AUTO}; freehold_isolation = rollback").assert_outcomes(passed=30)
+    run(session).assert_outcomes(passed=34)
+    run(session, "-n2", apart=True, settings=f"{AUTO}; freehold_isolation = rollback").assert_outcomes(passed=34)
 
 
 LOOPS = """

@@ -14,6 +14,7 @@ from freehold import (
     Change,
     Context,
     Database,
+    Each,
     Entity,
     Group,
     Include,
@@ -22,6 +23,7 @@ from freehold import (
     Page,
     Repository,
     Session,
+    Transaction,
     Unique,
     field,
     reference,
@@ -159,3 +161,26 @@ async def opened(context: Context) -> None:
     async with Database.open("postgresql://app@localhost/app", application) as database:
         organization = await database.system("sign-up").create_organization(name="Acme", slug="acme")
         assert_type(organization.id, UUID)
+
+
+async def transactions(database: Database, context: Context, session: Session, author: Author) -> None:
+    async with session.transaction(isolation="serializable", read_only=False, deadline=5) as transaction:
+        assert_type(transaction, Transaction)
+        assert_type(await transaction.get(Author, author.id, for_update=True), Author)
+        assert_type(await transaction.get(Author, author.id, as_json=True), bytes)
+        assert_type(await transaction.get_many(Author, [author.id], for_update=True, nowait=True), list[Author])
+        assert_type(await transaction.find(Author, {"name": "x"}, for_update=True), Author | None)
+        assert_type(await transaction.list(Author, for_update=True, skip_locked=True), Page[Author])
+        assert_type(await transaction.update(author, name="x"), Author)
+        async with transaction.savepoint():
+            assert_type(await transaction.create(Author, name="x"), Author)
+
+        async def write(name: str) -> Author:
+            return await transaction.create(Author, name=name)
+
+        assert_type(await transaction.each(["x"], write, tolerate=0.5), Each[str, Author])
+
+    async def work(transaction: Transaction) -> int:
+        return await transaction.count(Author)
+
+    assert_type(await database.run(context, work, attempts=3, deadline=1.5, isolation="repeatable_read"), int)

@@ -28,6 +28,8 @@ async def wrong(session: Session, author: Author) -> None:
     title: str = (await session.get(Author, author.id)).fee  # [assignment]
     book: Book = await session.get(Author, author.id)  # [arg-type] [assignment]
     await session.get("Author", author.id)  # [call-overload]
+    await session.get(Author, author.id, for_update=True)  # [call-overload]
+    session.transaction(isolation="chaos")  # [arg-type]
     await session.get(int, author.id)  # [call-overload] [type-var]
     await session.list(Author, wher={})  # [call-overload]
     await session.list(Author, limit="5")  # [call-overload]

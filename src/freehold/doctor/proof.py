@@ -27,6 +27,7 @@ from freehold.doctor.traces import leaves, marks, masked, shown, traces
 from freehold.doctor.transacting import transacting
 from freehold.doctor.writing import writing
 from freehold.doctor.writing_many import writing_many
+from freehold.doctor.writing_together import writing_together
 from freehold.errors import FreeholdError
 from freehold.model.context import Context
 from freehold.postgres.connections import Connection, connect
@@ -129,7 +130,7 @@ async def attempt_isolation(database: Database, *, given: Given | None = None) -
         ours = {str(id) for id in (*own.ids, own.organization, own.context.user_id)}
         baseline = {
             attempt.name: masked(_without(shown(await answer(attempt.run(before))), stand_in.mark), ours)
-            for attempt in (*_attempts(before), *writing(before), *writing_many(before))
+            for attempt in (*_attempts(before), *_writes(before))
             if attempt.compared
         }
         await fill(prey, registry, _THEIRS, given or {})
@@ -143,7 +144,7 @@ async def _judged(database: Database, world: World, baseline: dict[str, str], ou
     outcomes = [_unproved(name, why) for side in (own, prey) for name, why in side.unfilled.items()]
     async with world.connection(entered=True) as connection:
         found = await read_catalogue(connection)
-    for attempt in (*_attempts(world), *catalogue(world, found), *writing(world), *writing_many(world)):
+    for attempt in (*_attempts(world), *catalogue(world, found), *_writes(world)):
         answered = await answer(attempt.run(world))
         outcomes.append(_outcome(attempt, answered, baseline.get(attempt.name), looked_for, prey, ours))
     outcomes.append(_untouched(theirs, await prey.documents(registry)))
@@ -153,6 +154,11 @@ async def _judged(database: Database, world: World, baseline: dict[str, str], ou
 def _world(database: Database, plain: Connection, own: Side, prey: Side) -> World:
     application = database.application
     return World(own, prey, application.registry, application.schemas, application.roles, database.store.seal, plain)
+
+
+def _writes(world: World) -> Iterator[Attempt]:
+    for attempts in (writing, writing_together, writing_many):
+        yield from attempts(world)
 
 
 def _attempts(world: World) -> Iterator[Attempt]:

@@ -91,9 +91,7 @@ def _translated(error: BaseException, constraints: Mapping[str, Constraint], sec
         return ValidationError.single(
             (), f"the statement and its values do not fit: {error}", "arguments", subject="sql"
         )
-    if isinstance(
-        error, asyncpg.InternalClientError
-    ):  # the server's farewell was read, the connection's end was not yet
+    if isinstance(error, asyncpg.InternalClientError):
         return UnavailableError("the database has ended the connection", hint="retry")
     return UnavailableError(
         f"the database cannot be reached: {error}", hint="check that it runs and is reachable, then retry"

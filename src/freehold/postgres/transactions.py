@@ -315,8 +315,8 @@ class HeldTransaction:
             async with self._turns.last(PATIENCE):
                 if not self._released and not self._driver.is_closed():
                     await self._driver.execute("rollback", timeout=PATIENCE)
-        except (*DRIVER_ERRORS, FreeholdError, asyncpg.InternalClientError):
-            self._driver.terminate()  # the last of these: the connection was lost in the middle of a call
+        except (*DRIVER_ERRORS, FreeholdError):
+            self._driver.terminate()
         finally:
             self._give_back()
 
@@ -363,7 +363,7 @@ class HeldTransaction:
     def _late(self) -> TimeoutError:
         deadline = self.terms.deadline
         return TimeoutError(
-            f"the transaction's deadline of {deadline:g} s has passed, and it was rolled back",
+            f"the transaction's deadline of {round(deadline, 3):g} s has passed, and it was rolled back",
             seconds=deadline,
             hint="do less in it, or give it a later deadline",
         )

@@ -79,7 +79,7 @@ def _given(entity: EntityDescription, schemas: Schemas) -> str:
 
 
 def _insert(entity: EntityDescription, schemas: Schemas) -> str:
-    own, given = _names([field.name for field in entity.own]), _names([field.name for field in entity.own], "g.")
+    own, given = _names([field.name for field in entity.given]), _names([field.name for field in entity.given], "g.")
     actor, now = f"{schemas.own('actor_id')}()", f"{schemas.own('now')}()"
     return (
         f"insert into {schemas.table(entity.table)} as t "

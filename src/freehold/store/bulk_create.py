@@ -37,7 +37,7 @@ class Payloads:
     def __init__(self, entity: EntityDescription) -> None:
         self._entity = entity
         # What Pydantic writes differently from how PostgreSQL reads it.
-        self._converted = [field.name for field in entity.own if field.kind.name in ("bytes", "duration")]
+        self._converted = [field.name for field in entity.given if field.kind.name in ("bytes", "duration")]
 
     def encode(self, values: dict[str, Any]) -> bytes:
         """The values of one record, which are changed on the way.
@@ -133,7 +133,7 @@ class Creation:
                 subject=self.entity.name,
             )  # fmt: skip
         id = new_id()
-        values = {field.name: getattr(checked, field.name) for field in self.entity.own}
+        values = {field.name: getattr(checked, field.name) for field in self.entity.given}
         given = self._settable(checked.model_fields_set) if self.action == "update" else ()
         return Item(index, id, self.payloads.encode({"id": id, **values}), fields=given)
 
