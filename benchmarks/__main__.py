@@ -8,7 +8,7 @@ from time import perf_counter
 
 from rich.console import Console
 
-from benchmarks import bulk, log_trigger, report, scale
+from benchmarks import bulk, invoices, log_trigger, report, scale
 from benchmarks.harness import Plan, run
 from benchmarks.workloads import WORKLOADS
 from benchmarks.world import world
@@ -20,7 +20,7 @@ FOLDER = Path(".freehold/benchmarks")
 
 def arguments() -> argparse.Namespace:
     """What the command line asks for; without anything, all of it."""
-    names = [benchmark.name for benchmark in WORKLOADS] + [log_trigger.NAME, *BULK, scale.NAME]
+    names = [benchmark.name for benchmark in WORKLOADS] + [log_trigger.NAME, *BULK, invoices.NAME, scale.NAME]
     plan = Plan()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compares Freehold with its peers.")
     parser.add_argument("only", nargs="*", metavar="ONLY", help=f"benchmarks to run, of: {', '.join(names)} (all)")
@@ -56,13 +56,17 @@ async def main(only: Sequence[str], plan: Plan, many: bulk.Plan, size: scale.Sca
         console.width = report.WIDTH
     started = perf_counter()
     written: list[Path] = []
-    if not only or set(only) - {scale.NAME, *BULK}:
+    if not only or set(only) - {scale.NAME, invoices.NAME, *BULK}:
         written += await _compare(only, plan, console)
     for name, measure in BULK.items():
         if not only or name in only:
             figures = await measure(many)
             report.print_bulk(console, figures)
             written += report.write_bulk(figures, many)
+    if not only or invoices.NAME in only:
+        imported = await invoices.measure()
+        report.print_import(console, imported)
+        written += report.write_import(imported)
     if not only or scale.NAME in only:
         outcome = await scale.measure(size, console)
         report.print_scale(console, outcome)

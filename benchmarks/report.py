@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import matplotlib as mpl
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bulk, log_trigger, scale
+from benchmarks import bulk, invoices, log_trigger, scale
 from benchmarks.harness import Benchmark, Measured, Plan, Setting, Target
 from benchmarks.world import World
 
@@ -259,6 +260,30 @@ def write_bulk(outcome: bulk.Outcome, plan: bulk.Plan) -> Sequence[Path]:
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     return _write(outcome.name, content), _save(outcome.name, figure)
+
+
+def print_import(console: Console, outcome: invoices.Outcome) -> None:
+    lines, told = outcome.imported["file"]["lines"], outcome.imported
+    file = "the real file" if outcome.real else "a sample of its shape: the real file is not there"
+    console.print(f"{invoices.TITLE}: {file}, {lines:,} lines into {told['organizations']} organizations", style="bold")
+    for name in ("file", "accepted", "refused", "stored"):
+        console.print(f"  {name:<9} {told[name]['lines']:>9,} lines {Decimal(told[name]['pounds']):>17,f} pounds")
+    phases = ", ".join(f"{what} after {seconds:.1f} s" for what, seconds in outcome.phases.items())
+    console.print(f"  {phases}", style="dim")
+    fast, small = outcome.seconds <= invoices.LONGEST, outcome.peak <= invoices.MOST_MEMORY
+    console.print(
+        f"  {outcome.seconds:.1f} s ({lines / outcome.seconds:,.0f} lines/s), at most {invoices.LONGEST:g} s "
+        f"{'[green]met' if fast else '[red]not met'}[/]; {outcome.peak / 2**20:,.0f} MiB of memory at the peak of the importing "
+        f"process, at most {invoices.MOST_MEMORY / 2**20:g} MiB {'[green]met' if small else '[red]not met'}"
+    )
+
+
+def write_import(outcome: invoices.Outcome) -> Sequence[Path]:
+    """Write `results/import.json`."""
+    content = {"name": invoices.NAME, "title": invoices.TITLE, **asdict(outcome)}
+    content |= {"target_seconds": invoices.LONGEST, "target_peak": invoices.MOST_MEMORY}
+    content["met"] = outcome.seconds <= invoices.LONGEST and outcome.peak <= invoices.MOST_MEMORY
+    return [_write(invoices.NAME, content)]
 
 
 def print_scale(console: Console, outcome: scale.Outcome) -> None:

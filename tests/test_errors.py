@@ -24,6 +24,7 @@ EXAMPLES: list[FreeholdError] = [
     errors.MigrationError("wrong"),
     ValidationError([Issue(("lines", 3, "quantity"), "must be positive", "greater_than")], subject="Order"),
     errors.CursorError([Issue((), "was edited", "cursor_signature")], subject="after"),
+    errors.FileError("customers.csv", "is empty", line=1, hint="its first line must name the columns"),
     errors.NotFoundError("Customer", UUID(int=1)),
     errors.ConcurrencyError("Customer", UUID(int=1), expected=1, actual=2, current=object()),
     errors.UniqueError("Customer", ["email"], constraint="customers_email_key"),

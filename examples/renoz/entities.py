@@ -174,14 +174,20 @@ class Order(
     indexes=[Index("status", "placed_on")],
     checks={
         "total_adds_up": "total = subtotal + tax",
+        "only_credits_refer_back": "credits_id is null or kind = 'credit'",
         "due_after_placed": "due_on is null or placed_on is null or due_on >= placed_on",
     },
 ):
-    """What a customer ordered. An order is cancelled, never deleted from sight."""
+    """What a customer ordered, or (a credit) what was taken back: its amounts are positive too.
+
+    An order is cancelled, never deleted from sight.
+    """
 
     customer_id: UUID = reference(Customer, on_delete="restrict")
     contact_id: UUID | None = reference(Contact, on_delete="set_null", default=None)
     number: str = field(max_length=20, unique=True, immutable=True)
+    kind: Literal["sale", "credit"] = field(default="sale")
+    credits_id: UUID | None = reference("self", on_delete="set_null", default=None, reverse="credit_orders")
     status: Literal["draft", "confirmed", "picked", "shipped", "delivered", "cancelled"] = field(default="draft")
     placed_on: date | None = field(default=None, index=True)
     due_on: date | None = field(default=None)
@@ -194,6 +200,7 @@ class Order(
 
     customer: ClassVar[Customer]
     contact: ClassVar[Contact | None]
+    credits: ClassVar["Order | None"]
     lines: ClassVar[tuple["OrderLine", ...]]
     lines_count: ClassVar[int]
 
@@ -209,7 +216,7 @@ class OrderLine(
     product_id: UUID = reference(Product, on_delete="restrict")
     position: int = field(ge=1)
     quantity: int = field(gt=0)
-    unit_price: Decimal = field(digits=12, places=2, ge=0)
+    unit_price: Decimal = field(digits=12, places=4, ge=0)
     discount_percent: Decimal = field(default=Decimal(0), digits=5, places=2, ge=0, le=100)
     amount: Decimal = field(digits=14, places=2, ge=0)
 

@@ -9,12 +9,11 @@ application's are.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from examples.renoz.data import Dataset, Row
 from examples.renoz.entities import Activity, Address, Contact, Customer, InventoryItem, Order, OrderLine, Product
-from examples.renoz.vocabulary import Profile
 from freehold import Context, Database, Entity, Session
 from freehold.errors import ForbiddenError, UniqueError
 
@@ -30,6 +29,20 @@ Ids = dict[tuple[Any, ...], UUID]
 """The ids of an entity's records by the values of their natural keys, as they are stored."""
 Known = dict[type[Entity], dict[Any, UUID]]
 """The ids of records, by entity and by what rows call them."""
+
+
+class Tenant(Protocol):
+    """An organization and its user."""
+
+    @property
+    def slug(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def user_email(self) -> str: ...
+    @property
+    def user_name(self) -> str: ...
+
 
 REFERENCES: dict[str, type[Entity]] = {
     "customer": Customer,
@@ -77,7 +90,7 @@ STAGES = (
 )
 
 
-async def enter(database: Database, profile: Profile) -> Context:
+async def enter(database: Database, profile: Tenant) -> Context:
     """The context of an organization's user; makes the two when they are not there."""
     system = database.system(reason="renoz demo")
     try:

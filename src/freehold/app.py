@@ -28,6 +28,7 @@ from freehold.store.running import ATTEMPTS, run
 from freehold.store.session import Session, Transaction
 from freehold.store.store import Store
 from freehold.store.transaction import DEADLINE, Isolation
+from freehold.transfer.chunks import SQL as TRANSFER
 
 __all__ = ["Application", "Database"]
 
@@ -67,7 +68,7 @@ class Application:
 
     def plan(self) -> Plan:
         """The statements that make the schema."""
-        return plan(self.registry, self.schemas, self.roles, rooms=[SQL])
+        return plan(self.registry, self.schemas, self.roles, rooms=[SQL, TRANSFER])
 
     def manifest(self) -> dict[str, Any]:
         """The declarations as JSON-able values: what generators read."""

@@ -8,6 +8,7 @@
     │   └── MigrationError        FH005  a revision cannot be planned or run
     ├── ValidationError           FH100  input is wrong; all issues at once
     │   └── CursorError           FH101  a page cursor is foreign, edited or of another query
+    ├── FileError                 FH102  a file cannot be read to its end, or written
     ├── NotFoundError             FH200  no such record in this organization
     ├── ConcurrencyError          FH201  the record's version is not the expected one
     ├── UniqueError               FH202  another record has this value
@@ -42,6 +43,7 @@ __all__ = [
     "CursorError",
     "DatabaseError",
     "DeclarationError",
+    "FileError",
     "ForbiddenError",
     "FreeholdError",
     "HistoryError",
@@ -198,6 +200,23 @@ class CursorError(ValidationError):
     """A page cursor was edited, was made for another query or organization, or is none at all."""
 
     code = "FH101"
+
+
+class FileError(FreeholdError):
+    """A file cannot be read to its end, or written: it is not there, truncated, or of another format or encoding.
+
+    Args:
+        name: of the file.
+        message: what is wrong with it.
+        line: the line, from 1 on, where there is one.
+    """
+
+    code = "FH102"
+
+    def __init__(self, name: str, message: str, *, line: int | None = None, hint: str | None = None) -> None:
+        super().__init__(f"{name}{'' if line is None else f', line {line}'}: {message}", hint=hint)
+        self.name = name
+        self.line = line
 
 
 class NotFoundError(FreeholdError):

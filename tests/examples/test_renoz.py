@@ -18,6 +18,7 @@ from examples.renoz.data import ORGANIZATIONS, generate
 from examples.renoz.demo import as_json, prepare, take_tour
 from examples.renoz.entities import application
 from examples.renoz.load import enter, load
+from examples.renoz.retail.sample import VARIABLE, write_sample
 from examples.renoz.tour import STEPS, World, walk
 from examples.renoz.views import VIEWS
 from rich.console import Console
@@ -149,7 +150,12 @@ def test_each_step_can_be_shown_and_its_code_is_python() -> None:
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "examples.renoz.demo", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    with tempfile.NamedTemporaryFile(suffix=".csv.gz") as file:
+        write_sample(Path(file.name), lines=500)  # the real data takes a minute
+        environment = os.environ | {VARIABLE: file.name}
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
 
 
 def test_a_path_that_is_a_file_is_one_readable_error(tmp_path: Path) -> None:
@@ -175,11 +181,13 @@ async def test_the_command_succeeds_and_fails_where_the_data_was_changed(folder:
     async with await EmbeddedServer.start(folder) as server:
         done = await asyncio.to_thread(demo, "--check", "--json", "--path", str(folder))
         assert (done.returncode, done.stderr) == (0, "")
-        assert json.loads(done.stdout)["passed"] is True
+        told = json.loads(done.stdout)
+        assert (told["passed"], told["import"]["adds_up"]) == (True, True)
+        assert told["import"]["file"]["lines"] >= 500
         where = server.connection()
         async with connect(Address(url=where.url)) as connection:
             await connection.execute("update app.orders set paid_on = null")
         done = await asyncio.to_thread(demo, "--check", "--path", str(folder))
     assert done.returncode == 1
     assert "overdue: expected" in done.stdout
-    assert "Not as expected: late_payers, figures." in done.stdout
+    assert "Not as expected: late_payers, figures." in done.stdout, done.stdout[-3_000:]

@@ -18,6 +18,7 @@ from freehold.cli.log import log
 from freehold.cli.migrate import migrate
 from freehold.cli.options import AdministratorUrl, Json, Target, Url
 from freehold.cli.output import console, failing, print_json
+from freehold.cli.transfer import export_, import_
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address
 from freehold.postgres.server import EmbeddedServer
@@ -32,6 +33,8 @@ commands.add_typer(log, name="log")
 commands.add_typer(migrate, name="migrate")
 commands.add_typer(counters, name="counters")
 commands.command()(doctor)
+commands.command("import")(import_)
+commands.command("export")(export_)
 
 SEAL = "FREEHOLD_SEAL"
 PASSWORD = "FREEHOLD_APPLICATION_PASSWORD"  # noqa: S105  # the variable's name

@@ -1,0 +1,174 @@
+"""Values of a file as an entity's input takes them.
+
+What Pydantic reads from text by itself (numbers, booleans, UUIDs, times) is left to it: the entity's `Create` validates every row.
+Here is what it would read differently from what is meant, or not at all: dates and moments (digits alone would be seconds
+since 1970), bytes, durations, lists, JSON documents, and moments without a time zone.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from freehold.model.description import FieldDescription
+from freehold.model.kinds import Kind
+from freehold.transfer.formats import Format
+
+__all__ = ["ABSENT", "CellError", "Converter", "from_json", "from_text"]
+
+ABSENT: Any = object()
+"""Stands for a cell that says nothing: the field's default counts."""
+
+LONGEST_DURATION = 12
+"""Digits of a number of seconds that are tried: Python would write out a number of a billion digits."""
+
+Converter = Callable[[Any], Any]
+"""A cell's value as the field's; raises CellError."""
+
+
+class CellError(ValueError):
+    """A cell that is no value of its field.
+
+    Args:
+        message: why.
+        code: the same for a program.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+def from_text(field: FieldDescription, form: Format, *, nullable: bool) -> Converter:
+    """The converter of a CSV's cells.
+
+    The null cell (`Format.null`) is null. An empty cell is null too where no null cell is declared and the field may be null. Otherwise it
+    says nothing; only beside a null cell a str field has it as the empty string, and a bytes field as no bytes.
+    """
+    kind, null = field.kind, form.null
+    text = kind.name == "text" and not kind.many
+    empty: Any = "" if text else b"" if kind.name == "bytes" and not kind.many else ABSENT
+    convert = None if text else _many(kind, form) if kind.many else _single(kind, form, from_cell=True)
+
+    def converted(cell: str) -> Any:
+        if cell == null:
+            return None
+        if not cell:
+            if null is not None:
+                return empty
+            return None if nullable else ABSENT
+        if convert is None:
+            return cell
+        return convert(cell.strip())
+
+    return converted
+
+
+def from_json(field: FieldDescription, form: Format, *, nullable: bool) -> Converter:  # noqa: ARG001  # as from_text
+    """The converter of JSON values: as exports and HTTP write them. Whether the field may be null, its validation tells."""
+    kind = field.kind
+    convert = _single(kind, form, from_cell=False)
+    if kind.name == "json":
+        return _floats
+    if kind.many:
+        return lambda value: [convert(item) for item in value] if isinstance(value, list) else value
+    return lambda value: None if value is None else convert(value)
+
+
+def _many(kind: Kind, form: Format) -> Converter:
+    """A list in one cell: a JSON array, or items with semicolons between them."""
+    of_json, of_text = _single(kind, form, from_cell=False), _single(kind, form, from_cell=True)
+
+    def converted(cell: str) -> Any:
+        if cell.startswith("["):
+            return [of_json(item) for item in _document(cell)]
+        return [of_text(item.strip()) for item in cell.split(";") if item.strip()]
+
+    return converted
+
+
+def _single(kind: Kind, form: Format, *, from_cell: bool) -> Converter:
+    """The converter of one value; of a cell's text, or of a JSON value."""
+    if kind.name == "json":
+        return _document if from_cell else _floats
+    if kind.name == "integer" and kind.choices and from_cell:
+        return _integer
+    if kind.name == "datetime":
+        zone = None if form.timezone is None else ZoneInfo(form.timezone)
+        return lambda value: _moment(value, zone)
+    if kind.name == "float":
+        return lambda value: float(value) if isinstance(value, Decimal) else value
+    return {"date": _date, "bytes": _bytes, "duration": _duration}.get(kind.name, _same)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _integer(value: str) -> Any:
+    try:
+        return int(value)
+    except ValueError:
+        return value  # validation says what it should be
+
+
+def _date(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise CellError("is no date such as 2026-06-15", "date_invalid")
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise CellError("is no date such as 2026-06-15", "date_invalid") from None
+
+
+def _moment(value: Any, zone: ZoneInfo | None) -> Any:
+    try:
+        moment = datetime.fromisoformat(value)
+    except (ValueError, TypeError):
+        raise CellError("is no moment such as 2026-06-15T09:30:00+02:00", "datetime_invalid") from None
+    if moment.tzinfo is not None:
+        return moment
+    if zone is None:
+        raise CellError("has no time zone; say with timezone= (--timezone) in which one it is", "timezone_missing")
+    return moment.replace(tzinfo=zone)
+
+
+def _bytes(value: Any) -> Any:
+    try:
+        return bytes.fromhex(value)
+    except (ValueError, TypeError):
+        raise CellError("is not hexadecimal", "bytes_invalid") from None
+
+
+def _duration(value: Any) -> Any:
+    """Seconds, as exports write them; other spellings are ISO 8601's, which Pydantic reads."""
+    try:
+        seconds = Decimal(value)
+        if isinstance(value, bool) or seconds.adjusted() > LONGEST_DURATION:
+            return value
+        return timedelta(seconds=int(seconds), microseconds=int(seconds % 1 * 1_000_000))
+    except (ArithmeticError, ValueError, TypeError):
+        return value
+
+
+def _document(cell: str) -> Any:
+    try:
+        return json.loads(cell, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise CellError("is no JSON", "json_invalid") from None
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _floats(value: Any) -> Any:
+    """A document in which numbers with a point are floats: they were read as Decimals, which only some fields want."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _floats(item) for key, item in value.items()}
+    return [_floats(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,248 @@
+"""Export of records: page by page in keyset order, at constant memory."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic_core import from_json
+
+from freehold.errors import FileError, Issue, ValidationError
+from freehold.model.description import EntityDescription
+from freehold.model.entity import Entity
+from freehold.model.pages import Include, IncludeLike, OrderBy
+from freehold.model.registry import Registry, suggestion
+from freehold.store.reads import Reads
+from freehold.transfer.formats import Format, format_of
+
+__all__ = ["ExportResult", "export_file"]
+
+PAGE_BYTES = 2_000_000
+"""Bytes of JSON that a page should have; its number of records follows."""
+FIRST_PAGE, LARGEST_PAGE = 100, 1_000
+
+Target = Path | str | IO[bytes]
+"""Where records go: a path, `-` for standard output, or an open binary file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What was exported.
+
+    Args:
+        records: how many.
+        columns: what each has.
+    """
+
+    records: int
+    columns: tuple[str, ...]
+
+
+async def export_file(
+    reads: Reads,
+    entity: type[Entity],
+    target: Target,
+    *,
+    form: Format | None = None,
+    fields: Sequence[str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    order_by: OrderBy = None,
+    private: bool = False,
+    deleted: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> ExportResult:
+    """Exports the records of an entity that match, as `import_file` reads them.
+
+        await export_file(session, Customer, "customers.csv.gz", where={"status": "active"}, order_by="name")
+
+    Pages are read one after the other: a record that changes meanwhile is told as its page found it. A session of `as_of` tells one moment.
+    A file is written beside its place and moved there at the end, so that no half one is ever found.
+
+    Args:
+        reads: a session, of now or of the past.
+        entity: whose records.
+        target: a path, `-` for standard output, or an open binary file.
+        form: the file's format; by default its name tells it.
+        fields: the columns, in order; `customer.number` is a field of the record that a reference leads to. By default the id, then all
+            fields that the entity declares.
+        where: a filter, as in `list`.
+        order_by: as in `list`.
+        private: whether private fields are among the default columns, and may be named.
+        deleted: whether deleted records are in.
+        progress: is told the number of records so far, after each page.
+
+    Raises:
+        ValidationError: a field, the filter or the order is wrong.
+        FileError: the file cannot be written.
+    """
+    store = reads._messenger.store
+    description = store.registry[entity]
+    if form is None:
+        form = format_of(str(getattr(target, "name", target)))
+    columns = _columns(description, store.registry, fields, private=private)
+    select, include = _asked(columns)
+    count = 0
+    with _opened(target, form) as file:
+        write = _writer(file, form, columns)
+        async for page in _pages(reads, entity, where, order_by, select, include, private=private, deleted=deleted):
+            for record in page:
+                write(record)
+            count += len(page)
+            if progress is not None:
+                progress(count)
+    return ExportResult(count, tuple(".".join(column) for column in columns))
+
+
+async def _pages(
+    reads: Reads,
+    entity: type[Entity],
+    where: Mapping[str, Any] | None,
+    order_by: OrderBy,
+    select: Sequence[str],
+    include: Mapping[str, IncludeLike],
+    *,
+    private: bool,
+    deleted: bool,
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """The records page by page, as JSON values. The pages' length follows from how large the records are."""
+    after, limit = None, FIRST_PAGE
+    while True:
+        page = await reads.list(
+            entity, where=where, order_by=order_by, select=select, include=include, private=private, deleted=deleted,
+            limit=limit, after=after, as_json=True,
+        )  # fmt: skip
+        text = page.json or b"[]"
+        records: list[dict[str, Any]] = from_json(text)
+        yield records
+        after = page.next
+        if after is None:
+            return
+        limit = max(1, min(LARGEST_PAGE, limit * 4, PAGE_BYTES * max(len(records), 1) // len(text)))
+
+
+def _columns(
+    entity: EntityDescription, registry: Registry, fields: Sequence[str] | None, *, private: bool
+) -> list[tuple[str, ...]]:
+    """The columns as paths of one or two names."""
+    if fields is None:
+        return [("id",), *((field.name,) for field in entity.own if private or not field.private)]
+    issues = []
+    columns = []
+    for place, name in enumerate(fields):
+        first, point, second = name.partition(".")
+        relation = registry.relation(entity, first) if point else None
+        source = entity if not point else relation.target if relation is not None and not relation.many else None
+        field = None if source is None else source.fields.get(second if point else first)
+        if field is None:
+            known = entity.fields if source is None or not point else source.fields
+            issues.append(
+                Issue((place,), f"{name!r:.80} is no field of {entity.name}{suggestion(name, known)}", "unknown_field")
+            )
+        elif field.private and not private:
+            issues.append(Issue((place,), f"{name} is private; ask for private fields", "private_field"))
+        else:
+            columns.append((first, second) if point else (first,))
+    if not fields:
+        issues.append(Issue((), "names no field", "too_short"))
+    if issues:
+        raise ValidationError(issues, subject="fields")
+    return list(dict.fromkeys(columns))
+
+
+def _asked(columns: Sequence[tuple[str, ...]]) -> tuple[list[str], dict[str, IncludeLike]]:
+    """What a read has to bring for columns."""
+    related: dict[str, list[str]] = {}
+    for column in columns:
+        if len(column) == 2:
+            related.setdefault(column[0], []).append(column[1])
+    own = [column[0] for column in columns if len(column) == 1]
+    return own or ["id"], {name: Include(select=names) for name, names in related.items()}
+
+
+def _writer(file: IO[str], form: Format, columns: Sequence[tuple[str, ...]]) -> Callable[[dict[str, Any]], None]:
+    names = [".".join(column) for column in columns]
+    if form.name == "jsonl":
+
+        def write_json(record: dict[str, Any]) -> None:
+            values = {name: _value(record, column) for name, column in zip(names, columns, strict=True)}
+            file.write(json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+        return write_json
+    writer = csv.writer(
+        file, delimiter=form.delimiter
+    )  # lines end as RFC 4180 says, so that any line break in a cell is quoted
+    writer.writerow(names)
+    null = form.null or ""
+
+    def write_csv(record: dict[str, Any]) -> None:
+        writer.writerow([_cell(_value(record, column), null) for column in columns])
+
+    return write_csv
+
+
+def _value(record: dict[str, Any], column: tuple[str, ...]) -> Any:
+    value = record[column[0]]
+    return value if len(column) == 1 or value is None else value[column[1]]
+
+
+def _cell(value: Any, null: str) -> Any:
+    """A value as `freehold.transfer.cells` reads it."""
+    if value is None:
+        return null
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value
+
+
+@contextmanager
+def _opened(target: Target, form: Format) -> Iterator[IO[str]]:
+    """The file to write in, as text. A path gets it when it is whole."""
+    path = Path(target) if isinstance(target, Path) or (isinstance(target, str) and target != "-") else None
+    part = None if path is None else path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        raw: IO[bytes] = (
+            part.open("wb") if part is not None else sys.stdout.buffer if isinstance(target, str | Path) else target
+        )
+        try:
+            with _text(raw, form) as file:
+                yield file
+            raw.flush()
+            if part is not None and path is not None:
+                os.fsync(raw.fileno())
+                part.replace(path)
+        finally:
+            if part is not None:
+                raw.close()
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError(
+            str(path or "the output"), f"cannot be written: {(error.strerror or str(error)).lower()}"
+        ) from None
+    except UnicodeEncodeError as error:
+        raise FileError(
+            str(path or "the output"),
+            f"{form.encoding} has no character {error.object[error.start]!r}",
+            hint="write UTF-8",
+        ) from None
+
+
+@contextmanager
+def _text(raw: IO[bytes], form: Format) -> Iterator[IO[str]]:
+    packed = gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") if form.compressed else raw
+    file = io.TextIOWrapper(packed, encoding=form.encoding, newline="")
+    try:
+        yield file
+        file.flush()
+    finally:
+        file.detach()
+        if packed is not raw:
+            packed.close()
