@@ -5,15 +5,16 @@
 
 from examples.renoz.analytics import CustomerSummary, Dashboard, TopCustomer, customer_summary, dashboard, top_customers
 from examples.renoz.data import MONTH_START, TODAY
-from examples.renoz.entities import Customer, Order
+from examples.renoz.entities import Customer, Order, OrderLine, Product
 from freehold import Database, Entity, Group, Include, Page, SearchPage, Session
 from freehold.doctor import Proof, Report, attempt_isolation, examine
-from freehold.errors import ConcurrencyError, ValidationError
+from freehold.errors import CommitError, ConcurrencyError, ValidationError
 from freehold.store.history import Change
 
 __all__ = [
     "TOUR_NUMBER",
     "active_customers",
+    "all_or_nothing",
     "as_it_was",
     "bad_input",
     "best_customers",
@@ -28,6 +29,7 @@ __all__ = [
     "narrowed",
     "next_page",
     "orders_by_status",
+    "placed",
     "proved",
     "remove_leftovers",
     "same_for_the_other",
@@ -157,6 +159,37 @@ async def bad_input(aurora: Session) -> ValidationError | None:
     return None
 
 
+async def placed(aurora: Session) -> Order:
+    """A new customer, an order and its lines, in one message: all of it or nothing."""
+    products = await aurora.list(Product, where={"status": "active"}, order_by="sku", limit=2)
+    total = sum(product.price for product in products)
+    async with aurora.unit_of_work() as unit:
+        customer = unit.add(Customer, number=TOUR_NUMBER, name="Kelvin & Co")
+        order = unit.add(Order, customer_id=customer.id, number="T-1", subtotal=total, total=total)
+        for position, product in enumerate(products, 1):
+            price = product.price
+            line = {"product_id": product.id, "position": position, "quantity": 1, "unit_price": price, "amount": price}
+            unit.add(OrderLine, order_id=order.id, **line)
+    (found,) = await aurora.list(Order, where={"id": order.id}, include={"customer": True, "lines": "count"})
+    return found
+
+
+async def all_or_nothing(aurora: Session, placed: Order) -> CommitError | None:
+    """Three changes, of which two cannot be made: both are told, and none is made. Then the order is taken away again."""
+    unit = aurora.unit_of_work()
+    unit.update(placed, customer_reference="by phone")
+    unit.add(Order, customer_id=placed.customer_id, number="T-1")
+    unit.delete(placed.customer)
+    try:
+        await unit.commit()
+    except CommitError as error:
+        async with aurora.unit_of_work() as removal:
+            removal.delete(placed)
+            removal.purge(placed.customer)
+        return error
+    return None
+
+
 async def version_conflict(aurora: Session) -> ConcurrencyError | None:
     """Two people change what they both read."""
     kelvin = Customer.Create(number=TOUR_NUMBER, name="Kelvin & Co", credit_limit=1_000)
@@ -204,4 +237,5 @@ async def remove_leftovers(aurora: Session) -> None:
     """Removes the tour's customer where a tour was killed before it did."""
     left = await aurora.find(Customer, {"number": TOUR_NUMBER}, deleted=True)
     if left is not None:
+        await aurora.delete_where(Order, {"customer_id": left.id})
         await aurora.purge(left)

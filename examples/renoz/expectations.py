@@ -30,6 +30,8 @@ __all__ = [
     "expect_late_payers",
     "expect_narrowed",
     "expect_next_page",
+    "expect_placed",
+    "expect_problems",
     "expect_proof",
     "expect_report",
     "expect_summary",
@@ -238,6 +240,18 @@ def expect_issues(_data: Dataset) -> Facts:
         "colour": "extra_forbidden",
     }
     return {"issues": [{"field": field, "code": code} for field, code in codes.items()]}
+
+
+def expect_placed(data: Dataset) -> Facts:
+    """The two active products whose numbers come first."""
+    products = sorted((row for row in data.products if row["status"] == "active"), key=lambda row: str(row["sku"]))[:2]
+    total = str(sum((_cents(row["price"]) for row in products), Decimal(0)))
+    return {"order": {"number": "T-1", "version": 1, "total": total}, "customer": TOUR_NUMBER, "lines": 2}
+
+
+def expect_problems(_data: Dataset) -> Facts:
+    """An order with this number is there, and its customer cannot go."""
+    return {"problems": [{"entity": "Customer", "code": "FH203"}, {"entity": "Order", "code": "FH202"}]}
 
 
 def expect_conflict(_data: Dataset) -> Facts:

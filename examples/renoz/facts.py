@@ -13,7 +13,7 @@ from examples.renoz.entities import Customer, Order
 from examples.renoz.source import body_of
 from freehold import Group, Page, SearchPage
 from freehold.doctor import Proof, Report
-from freehold.errors import ConcurrencyError, ValidationError
+from freehold.errors import CommitError, ConcurrencyError, ValidationError
 from freehold.model.words import Fragment
 from freehold.store.history import Change
 
@@ -33,6 +33,8 @@ __all__ = [
     "tell_model",
     "tell_models",
     "tell_orders",
+    "tell_placed",
+    "tell_problems",
     "tell_proof",
     "tell_report",
     "tell_tree",
@@ -183,6 +185,25 @@ def tell_conflict(error: ConcurrencyError | None) -> Facts:
         "actual": error.actual,
         "current": _picked(error.current, "number", "name", "version", "credit_limit"),
         "message": str(error),
+    }
+
+
+def tell_placed(order: Order) -> Facts:
+    """An order, its customer and how many lines it has."""
+    return {
+        "order": _picked(order, "number", "version", "total"),
+        "customer": order.customer.number,
+        "lines": order.lines_count,
+    }
+
+
+def tell_problems(error: CommitError | None) -> Facts:
+    """What is wrong with a unit of work."""
+    problems = error.problems if error else ()
+    return {
+        "problems": [
+            {"entity": each.entity, "code": each.error.code, "message": each.error.message} for each in problems
+        ]
     }
 
 

@@ -240,6 +240,22 @@ STEPS = (
         expectations.expect_issues,
     ),
     Step(
+        "A unit of work",
+        "Ids are there before the commit, so what is new can point at what is new. Records travel in the order that references need.",
+        calls.placed,
+        facts.tell_placed,
+        expectations.expect_placed,
+        repeat=False,
+    ),
+    Step(
+        "All or nothing",
+        "The error lists everything that is wrong, and nothing was written.",
+        calls.all_or_nothing,
+        facts.tell_problems,
+        expectations.expect_problems,
+        repeat=False,
+    ),
+    Step(
         "A version conflict",
         "A change names the version it was made from. The error carries the record as it is now.",
         calls.version_conflict,

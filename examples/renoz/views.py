@@ -198,6 +198,24 @@ def view_issues(facts: Facts) -> RenderableType:
     return table
 
 
+def view_placed(facts: Facts) -> RenderableType:
+    """An order that was placed."""
+    order = facts["order"]
+    table = _table("order", "version", "customer", "lines", "total", right=["version", "lines", "total"])
+    table.add_row(
+        order["number"], str(order["version"]), facts["customer"], str(facts["lines"]), _money(order["total"])
+    )
+    return table
+
+
+def view_problems(facts: Facts) -> RenderableType:
+    """What is wrong with a unit of work."""
+    table = _table("entity", "code", "message")
+    for row in facts["problems"]:
+        table.add_row(Text(row["entity"], style="bold"), Text(row["code"], style="dim"), row["message"])
+    return table
+
+
 def view_conflict(facts: Facts) -> RenderableType:
     """A version conflict."""
     if not facts["conflict"]:
@@ -279,6 +297,8 @@ VIEWS: Mapping[str, Callable[[Facts], RenderableType]] = {
     "figures": view_figures,
     "best_customers": view_best,
     "bad_input": view_issues,
+    "placed": view_placed,
+    "all_or_nothing": view_problems,
     "version_conflict": view_conflict,
     "as_it_was": view_versions,
     "brought_back": view_versions,

@@ -113,6 +113,15 @@ async def test_units_of_work_count(shelf: Session) -> None:
     assert caught.value.issues[0].path == ("marks",)
 
 
+async def test_bulk_calls_count(shelf: Session) -> None:
+    await shelf.create_many(Resource, [{"name": str(number)} for number in range(3)])
+    records = (await shelf.list(Resource, order_by="name")).records
+    await shelf.create_many(Bookmark, [{"resource_id": record.id} for record in records for _ in range(2)])
+    assert await counts(shelf, *records) == [{"marks": 2}] * 3
+    await shelf.delete_where(Bookmark, {"resource_id": records[0].id})
+    assert await counts(shelf, *records) == [{}, {"marks": 2}, {"marks": 2}]
+
+
 async def test_reverting_leaves_it_as_it_is(shelf: Session) -> None:
     one = await shelf.create(Resource, name="one")
     changed = await shelf.update(one, name="two")

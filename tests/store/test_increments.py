@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -12,9 +12,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from freehold import Database, Session, errors
+from freehold import Context, Database, Session, errors
 from freehold.model.context import new_id
-from freehold.store.coalescer import Coalescer
+from freehold.store.coalescer import Coalescer, Increment, Outcome
 from tests.conftest import Server, new_context
 from tests.counted import Bookmark, Resource, application
 from tests.probe import blocked, plain, until
@@ -298,14 +298,20 @@ class TestTogether:
     async def test_programs_that_meet_on_many_records_do_not_deadlock(
         self, server: Server, library_name: str, library: Database, shelf: Session, keeper: Connection
     ) -> None:
+        """Both wait for all records; every other one is let go before the rest, so that each could take what the other needs next."""
         ids = sorted([await made(shelf) for _ in range(20)])
         address = server.address(library_name, application)
-        async with Database.open(address, application, size=2) as other:
+        async with (
+            Database.open(address, application, size=2) as other,
+            plain(server.admin_address(library_name)) as second,
+        ):
             beside = other.session(shelf._messenger.context)
-            async with held(keeper, *ids):
-                calls = [shelf.increment(Resource, id, views=1) for id in ids]
-                calls += [beside.increment(Resource, id, views=1) for id in reversed(ids)]
-                together = asyncio.gather(*calls)
+            async with held(second, *ids[1::2]):
+                async with held(keeper, *ids[::2]):
+                    calls = [shelf.increment(Resource, id, views=1) for id in ids]
+                    calls += [beside.increment(Resource, id, views=1) for id in reversed(ids)]
+                    together = asyncio.gather(*calls)
+                    await blocked(keeper, 2)
                 await blocked(keeper, 2)
             await together
             assert (library.increments.messages, other.increments.messages) == (2, 2)  # none was sent again
@@ -443,6 +449,61 @@ class TestMemory:
                 await durable
             assert (library.increments.lost, library.increments.refused, library.increments.waiting) == (2, 1, 0)
         assert caplog.text.count(f"{id} of organization") == 2
+
+    async def test_a_lock_that_lasts_is_waited_for_again(self, library: Database, keeper: Connection) -> None:
+        """Who waits is told; what nobody waits for is sent until the record is free."""
+        session = library.session(await new_context(library), timeout=0.1)
+        id = await made(session)
+        async with held(keeper, id):
+            await session.increment(Resource, id, views=1, ack="memory")
+            with pytest.raises(errors.TimeoutError):
+                await session.increment(Resource, id, views=100)
+        await waiting(library, 0)
+        assert (await session.get(Resource, id)).views == 1
+        assert (library.increments.made, library.increments.refused, library.increments.lost) == (1, 1, 0)
+
+
+class TestEnd:
+    """What is left when time is up, whatever it was in the middle of."""
+
+    async def test_each_increment_is_settled_once(self) -> None:
+        """One of two has been refused by itself, the other is under way by itself, and a third one is held."""
+        coalescer, never, begun = Coalescer(capacity=3, share=3), asyncio.Event(), asyncio.Event()
+        context = Context(new_id())
+        first, second, third = sorted(new_id() for _ in range(3))
+
+        async def send(batch: Sequence[Increment], wait: bool) -> Sequence[Outcome]:
+            if len(batch) > 1:
+                raise errors.UniqueError("Resource", ["name"], constraint="x")
+            if batch[0].id == first:
+                return [errors.NotFoundError("Resource", first)]
+            if batch[0].id == third and not wait:
+                return ["locked"]
+            if batch[0].id == second:
+                begun.set()
+            await never.wait()
+            return [None]
+
+        for id in (third, second, first):
+            one = Increment(context, id, {"views": 1})
+            await coalescer.add("lane", "Resource", one, send, durable=False)
+        await begun.wait()
+        await coalescer.close(within=0)
+        figures = coalescer.figures
+        assert (figures.waiting, figures.lost, figures.made) == (0, 3, 0)
+        assert (coalescer._room._value, coalescer._lanes) == (3, {})
+
+    async def test_a_defect_leaves_nobody_waiting(self, caplog: pytest.LogCaptureFixture) -> None:
+        coalescer = Coalescer()
+
+        async def send(batch: Sequence[Increment], wait: bool) -> Sequence[Outcome]:
+            raise ZeroDivisionError("of the program")
+
+        one = Increment(Context(new_id()), new_id(), {"views": 1})
+        with pytest.raises(errors.UnavailableError, match="of the program"):
+            await coalescer.add("lane", "Resource", one, send, durable=True)
+        assert "ZeroDivisionError" in caplog.text
+        assert not coalescer._lanes
 
 
 class TestRoom:

@@ -315,8 +315,8 @@ async def test_what_a_transaction_cannot_do_says_so(database, request):
         database._store.pool.listen
 """
     )
-    run(session).assert_outcomes(passed=32)
-    run(session, "-n2", apart=True, settings=f"{AUTO}; freehold_isolation = rollback").assert_outcomes(passed=32)
+    run(session).assert_outcomes(passed=34)
+    run(session, "-n2", apart=True, settings=f"{AUTO}; freehold_isolation = rollback").assert_outcomes(passed=34)
 
 
 LOOPS = """

@@ -18,7 +18,7 @@ from examples.renoz.entities import Customer, Order, OrderLine, Product
 from examples.renoz.load import enter
 from examples.renoz.retail.credits import link_credits
 from examples.renoz.retail.lines import Line, read_lines
-from examples.renoz.retail.survey import CENT, Country, Survey, Totals, amount_of, slug_of, survey
+from examples.renoz.retail.survey import CENT, Country, Found, Survey, Totals, amount_of, slug_of, survey
 from freehold import Database, Entity, Session
 from freehold.errors import Issue
 from freehold.transfer.report import Refused, Report, report_to
@@ -102,7 +102,9 @@ async def import_retail(
         file = Totals(size, found.accepted.value + found.refused.value)
         async with _places(database, found) as places:
             await _write_heads(places.values(), progress)
-            await _write_lines(places, path, found, report, progress)
+            lacking = {slug: place for slug, place in places.items() if not await _complete(place)}
+            if lacking:
+                await _LineWriter(lacking, found, report, progress).run(path)
             linked = [await link_credits(place.session) for place in places.values()]
             stored = Totals()
             records: Counter[str] = Counter()
@@ -192,20 +194,21 @@ def _heads(country: Country) -> list[tuple[type[Entity], str, Sequence[Values]]]
         }
         for number, since in country.customers.items()
     ]
-    orders = [
-        {
-            "customer": f"R-{order.customer}",
-            "number": number,
-            "kind": "credit" if number.startswith("C") else "sale",
-            "status": "delivered",
-            "placed_on": order.day,
-            "currency": "GBP",
-            "subtotal": order.total,
-            "total": order.total,
-        }
-        for number, order in country.orders.items()
-    ]
+    orders = [_order(number, order) for number, order in country.orders.items()]
     return [(Product, "sku", products), (Customer, "number", customers), (Order, "number", orders)]
+
+
+def _order(number: str, order: Found) -> Values:
+    return {
+        "customer": f"R-{order.customer}",
+        "number": number,
+        "kind": "credit" if number.startswith("C") else "sale",
+        "status": "delivered",
+        "placed_on": order.day,
+        "currency": "GBP",
+        "subtotal": order.total,
+        "total": order.total,
+    }
 
 
 async def _ids(session: Session, entity: type[Entity], key: str) -> dict[str, UUID]:
@@ -220,50 +223,55 @@ async def _ids(session: Session, entity: type[Entity], key: str) -> dict[str, UU
             return ids
 
 
-async def _write_lines(
-    places: Mapping[str, _Place], path: Path, found: Survey, report: Report, progress: Progress
-) -> None:
-    """Reads the file a second time, and writes the lines that are accepted."""
-    unfinished = {name: place for name, place in places.items() if not await _complete(place)}
-    if not unfinished:
-        return
-    gate = asyncio.Semaphore(IN_FLIGHT)
-    waiting: dict[str, list[tuple[Line, Values]]] = {name: [] for name in unfinished}
-    positions: Counter[str] = Counter()
-    done = 0
+@dataclass
+class _LineWriter:
+    """Reads the file a second time, and writes the lines that are accepted.
 
-    async def write(place: _Place, rows: Sequence[tuple[Line, Values]]) -> None:
-        nonlocal done
+    Args:
+        places: by slug, those that lack lines.
+        found: judges the lines.
+        report: is told what the database refuses.
+        progress: is told how far it is.
+    """
+
+    places: Mapping[str, _Place]
+    found: Survey
+    report: Report
+    progress: Progress
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_FLIGHT))
+    waiting: dict[str, list[tuple[Line, Values]]] = field(default_factory=dict)
+    positions: Counter[str] = field(default_factory=Counter)
+    done: int = 0
+
+    async def run(self, path: Path) -> None:
+        async with asyncio.TaskGroup() as group:
+            for line in read_lines(path):
+                slug = slug_of(line.country)
+                if self.found.judge(line) and slug in self.places:
+                    self.positions[line.invoice] += 1
+                    rows = self.waiting.setdefault(slug, [])
+                    rows.append((line, _values(self.places[slug], line, self.positions[line.invoice])))
+                    if len(rows) == CHUNK:
+                        await self._send(group, slug)
+            for slug in list(self.waiting):
+                await self._send(group, slug)
+
+    async def _send(self, group: asyncio.TaskGroup, slug: str) -> None:
+        """Has the lines of a place written; waits while too many are on their way."""
+        await self.gate.acquire()
+        group.create_task(self._write(self.places[slug], self.waiting.pop(slug)))
+
+    async def _write(self, place: _Place, rows: Sequence[tuple[Line, Values]]) -> None:
         try:
             result = await place.session.create_many(
                 OrderLine, [values for _, values in rows], on_duplicate="skip", key=("order_id", "position")
             )
         finally:
-            gate.release()
+            self.gate.release()
         for failure in result.failures:
-            _refuse(found, report, rows[failure.index][0], str(failure.error))
-        done += len(rows)
-        progress("order lines", done, found.accepted.lines)
-
-    async with asyncio.TaskGroup() as group:
-        for line in read_lines(path):
-            if not found.judge(line):
-                continue
-            positions[line.invoice] += 1
-            slug = slug_of(line.country)
-            place = unfinished.get(slug)
-            if place is None:
-                continue
-            rows = waiting[slug]
-            rows.append((line, _values(place, line, positions[line.invoice])))
-            if len(rows) == CHUNK:
-                await gate.acquire()
-                group.create_task(write(place, rows))
-                waiting[slug] = []
-        for name, rows in waiting.items():
-            if rows:
-                await gate.acquire()
-                group.create_task(write(unfinished[name], rows))
+            _refuse(self.found, self.report, rows[failure.index][0], str(failure.error))
+        self.done += len(rows)
+        self.progress("order lines", self.done, self.found.accepted.lines)
 
 
 def _values(place: _Place, line: Line, position: int) -> Values:

@@ -363,7 +363,7 @@ class HeldTransaction:
     def _late(self) -> TimeoutError:
         deadline = self.terms.deadline
         return TimeoutError(
-            f"the transaction's deadline of {deadline:g} s has passed, and it was rolled back",
+            f"the transaction's deadline of {round(deadline, 3):g} s has passed, and it was rolled back",
             seconds=deadline,
             hint="do less in it, or give it a later deadline",
         )

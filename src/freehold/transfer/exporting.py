@@ -132,7 +132,7 @@ def _columns(
 ) -> list[tuple[str, ...]]:
     """The columns as paths of one or two names."""
     if fields is None:
-        return [("id",), *((field.name,) for field in entity.own if private or not field.private)]
+        return [("id",), *((field.name,) for field in entity.given if private or not field.private)]
     issues = []
     columns = []
     for place, name in enumerate(fields):

@@ -128,7 +128,7 @@ class Mapper:
         issues = [found for column in columns if isinstance(found := self._column(column), Issue)]
         issues += self._repeated()
         filled = {column.field.name for column in self.known} | self._constants.keys()
-        for field in self._entity.own:
+        for field in self._entity.given:
             if field.name in self.fields and field.declaration.required and field.name not in filled:
                 issues.append(Issue((field.name,), "is required, and no column fills it", "missing"))
             elif field.name in key and field.name not in filled:
