@@ -408,3 +408,10 @@ async def test_values_that_the_driver_refuses_leave_no_lock_of_the_parse(address
         held = "select count(*) from pg_locks l join pg_stat_activity a using (pid) where a.usename = $1 and l.relation = $2::regclass"
         assert await admin.fetchval(held, address.user, "app.customers") == 0
         await sound(pool)
+
+
+async def test_values_that_the_driver_refuses_were_not_sent(database: Database) -> None:
+    for arguments in (["x"], [], [1, 2]):
+        with pytest.raises(errors.ValidationError) as caught:
+            await database.store.pool.fetch("select $1::integer", arguments)
+        assert not caught.value.unanswered

@@ -224,14 +224,3 @@ async def test_the_registry_knows_every_constraint_of_the_database(admin: Connec
     versions = {f"{entity.table}_version_check" for entity in application.registry.entities.values()}
     assert names - versions <= set(application.registry.constraints)
     assert len(names) > 15
-
-
-@pytest.mark.parametrize(
-    "refused", [asyncpg.DataError("invalid input"), asyncpg.InterfaceError("the server expects 1 argument")]
-)
-def test_what_the_driver_refuses_was_not_sent(refused: Exception) -> None:
-    found = translated(refused, {})
-    assert isinstance(found, errors.ValidationError)
-    assert not found.unanswered
-    assert translated(asyncpg.ConnectionDoesNotExistError("gone"), {}).unanswered
-    assert translated(ConnectionRefusedError(), {}).unanswered

@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncpg
 
-from freehold.errors import ConfigurationError, UnavailableError
+from freehold.errors import ConfigurationError, UnavailableError, ValidationError
 from freehold.model.registry import Constraint
 from freehold.postgres.address import Address, Driver
 from freehold.postgres.sqlstate import DRIVER_ERRORS, translated, without_effect
@@ -204,7 +204,10 @@ class Pool:
             if getattr(error, "severity", None) is None:  # the server did not say it, so its part may not have ended
                 await _settle(connection)
             self._release(connection)
-            raise translated(error, self._constraints, bound) from error
+            found = translated(error, self._constraints, bound)
+            if isinstance(found, ValidationError):
+                found.unanswered = False  # the driver has refused the values, and sent nothing
+            raise found from error
         except BaseException:
             self._release(connection)
             raise

@@ -60,14 +60,12 @@ def translated(
     """
     found = _translated(error, constraints, seconds)
     # An error of the statement undoes it. One of the connection says nothing of what was sent before.
-    # And values that the driver refuses are not sent.
-    told = getattr(error, "severity_en", None) in ("ERROR", "WARNING")
-    found.unanswered = not told and not isinstance(found, ValidationError)
+    found.unanswered = getattr(error, "severity_en", None) not in ("ERROR", "WARNING")
     return found
 
 
 def without_effect(error: FreeholdError) -> FreeholdError:
-    """The same error of what changes nothing whether or not the server did it: connecting, beginning a transaction."""
+    """The same error of what changes nothing whether or not the server did it: connecting, or beginning a transaction."""
     error.unanswered = False
     return error
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pydantic
 
 from freehold.engine.functions import action_call
-from freehold.errors import ConcurrencyError, FreeholdError, NotFoundError, ValidationError
+from freehold.errors import ConcurrencyError, NotFoundError, UnavailableError, ValidationError
 from freehold.model.context import new_id
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity, Input
@@ -93,7 +93,7 @@ class Writer:
         """The one row in which a function answers that writes."""
         try:
             (row,) = await self._messenger.rows(statement)
-        except FreeholdError as error:
+        except UnavailableError as error:
             if error.unanswered:
                 error.hint = IN_DOUBT
             raise
