@@ -24,6 +24,7 @@ FUNCTIONS = {
     "known_as(text)",
     "read(uuid, text, text, jsonb, integer)",
     "explain(uuid, text, text, jsonb)",
+    "forget_units()",
     "open_unit(uuid, text, bytea, json)",
     "settle_unit(uuid)",
     "references_to(regclass)",

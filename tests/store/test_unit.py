@@ -12,6 +12,7 @@ import pytest
 from freehold import Application, Database, Entity, Session, Unique, errors, field, reference
 from freehold.model.context import new_id
 from freehold.postgres.connections import Pool
+from freehold.sql import units
 from freehold.store.batches import in_order
 from freehold.store.pending import Pending
 from tests.conftest import Server, new_context
@@ -331,6 +332,28 @@ async def test_an_empty_unit_with_a_key_holds_it(acme: Session) -> None:
     with pytest.raises(errors.IdempotencyError):
         await unit.commit()
     assert not await acme.exists(Customer)
+
+
+async def test_old_notes_are_forgotten_and_young_ones_are_not(
+    acme: Session, admin: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "FORGETTING", 1)
+    units.commit_statement.cache_clear()
+    ids = [new_id() for _ in range(3)]
+    for age, id in zip(("47 hours", "49 hours", "30 days"), ids, strict=True):
+        await admin.execute(
+            "insert into freehold.units (organization_id, id, at) values ($1, $2, now() - $3::text::interval)",
+            acme.context.organization_id, id, age,
+        )  # fmt: skip
+    unit = acme.unit_of_work()
+    unit.add(Customer, name="x")
+    commit = await unit.commit()
+    units.commit_statement.cache_clear()
+    left = {
+        row["id"]
+        for row in await admin.fetch("select id from freehold.units where id = any ($1)", [*ids, commit.unit_id])
+    }
+    assert left == {ids[0], commit.unit_id}
 
 
 # Races.

@@ -25,10 +25,13 @@ drop policy if exists system on {engine}.units;
 create policy system on {engine}.units to {owner} using (true) with check (true);
 
 -- Forgets units of work that nobody asks for any more, a few thousand at a time.
-create or replace function {engine}.forget_units() returns void
+create or replace function {engine}.forget_units() returns bigint
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
-    delete from {engine}.units where ctid = any (array(
-        select u.ctid from {engine}.units u where u.at < {engine}.now() - interval '2 days' limit 5000 for update skip locked))
+    with gone as (
+        delete from {engine}.units where ctid = any (array(
+            select u.ctid from {engine}.units u where u.at < {engine}.now() - interval '2 days' limit 5000 for update skip locked))
+        returning 1
+    ) select count(*) from gone
 $$;
 
 -- Notes a unit of work in the transaction that does it. With a key that was used before it answers what was noted then, and `fresh` is false:
@@ -275,7 +278,7 @@ revoke all on function {engine}.forget_units(), {engine}.open_unit(uuid, text, b
     {engine}.follow_deletion(uuid, regclass, uuid[], boolean), {engine}.logged_as(regclass),
     {engine}.follow_restoration(uuid, regclass, uuid[], timestamptz[]), {engine}.write(uuid, text, uuid, text, jsonb),
     {engine}.diagnose(uuid, text, jsonb) from public;
-grant execute on function {engine}.open_unit(uuid, text, bytea, json), {engine}.settle_unit(uuid), {engine}.references_to(regclass),
+grant execute on function {engine}.forget_units(), {engine}.open_unit(uuid, text, bytea, json), {engine}.settle_unit(uuid), {engine}.references_to(regclass),
     {engine}.follow_deletion(uuid, regclass, uuid[], boolean), {engine}.logged_as(regclass),
     {engine}.follow_restoration(uuid, regclass, uuid[], timestamptz[]), {engine}.write(uuid, text, uuid, text, jsonb),
     {engine}.diagnose(uuid, text, jsonb) to {application};

@@ -8,6 +8,8 @@ from freehold.sql.identifiers import Schemas
 __all__ = ["commit_statement", "diagnosis_statement", "keyed_statement"]
 
 
+FORGETTING = 0.0005
+"""The share of commits that remove notes which nobody asks for any more."""
 FIRST, FIRST_KEYED = 4, 7
 """The parameters from which on the batches' rows are told."""
 
@@ -30,7 +32,8 @@ def commit_statement(functions: Sequence[str], schemas: Schemas) -> str:
     noted = f"insert into {schemas.own('units')} (organization_id, id) select e.organization_id, $3::uuid from e"
     return (
         f"with e as materialized (select * from {schemas.entry}), noted as ({noted}) "
-        f"select pg_current_xact_id() as xid, {schemas.own('now')}() as at{calls} from e"
+        f"select pg_current_xact_id() as xid, {schemas.own('now')}() as at{calls}, "
+        f"case when random() < {FORGETTING} then {schemas.own('forget_units')}() end as forgotten from e"
     )
 
 
