@@ -129,9 +129,8 @@ class Address:
             ConfigurationError: it refuses the login, or the address is wrong.
         """
         url, prepared = self._split()
-        connection: Driver | None = None
         try:
-            connection = await asyncpg.connect(
+            connection: Driver = await asyncpg.connect(
                 url,
                 host=self.host,
                 port=self.port,
@@ -146,16 +145,12 @@ class Address:
             )
             # JSON as the bytes that came: they go to Pydantic or to the client as they are.
             await connection.set_type_codec("json", schema="pg_catalog", format="binary", encoder=bytes, decoder=bytes)
-        except BaseException as error:
-            if connection is not None:
-                connection.terminate()
-            if isinstance(error, ValueError | TypeError):
-                raise ConfigurationError(
-                    f"the connection URL is wrong: {error}", hint="postgresql://user:password@host:port/database"
-                ) from error
-            if isinstance(error, DRIVER_ERRORS):
-                raise without_effect(translated(error, {})) from error
-            raise
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(
+                f"the connection URL is wrong: {error}", hint="postgresql://user:password@host:port/database"
+            ) from error
+        except DRIVER_ERRORS as error:
+            raise without_effect(translated(error, {})) from error
         return connection
 
     async def verify(self, connection: Driver) -> None:
