@@ -249,6 +249,18 @@ async def test_what_is_freed_can_be_taken_in_the_same_unit(acme: Session) -> Non
     assert (new.customer_id, await acme.count(Customer, deleted=True)) == (other.id, 1)
 
 
+async def test_a_record_that_lets_go_of_another_of_its_kind_does_so_before_that_goes(acme: Session) -> None:
+    customer = await acme.create(Customer, name="x")
+    boss = await acme.create(Contact, customer_id=customer.id, name="boss")
+    report = await acme.create(Contact, customer_id=customer.id, name="report", manager_id=boss.id)
+    async with acme.unit_of_work() as unit:
+        unit.delete(boss)
+        unit.update(report, manager_id=None)
+    assert (report.version, report.manager_id) == (2, None)
+    assert report == await acme.get(Contact, report.id)
+    assert boss == await acme.get(Contact, boss.id, deleted=True)
+
+
 async def test_an_error_or_an_exception_leaves_nothing(acme: Session) -> None:
     with pytest.raises(RuntimeError):  # noqa: PT012  # the block is what is tried
         async with acme.unit_of_work() as unit:

@@ -93,7 +93,7 @@ def _before(first: Batch, then: Batch, registry: Registry) -> bool:
     if then.action not in ("delete", "purge") or first.action == "restore":
         return False
     source, target = first.pendings[0].entity, then.pendings[0].entity
-    if source is target:
+    if source is target and first.action in ("delete", "purge"):
         return False
     relations = registry.relations[source.name].values()
     return any(relation.target is target and not relation.many for relation in relations)
