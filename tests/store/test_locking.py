@@ -22,11 +22,12 @@ async def customers(acme: Session) -> list[Customer]:
 
 
 async def locked(admin: Connection, table: str = "customers") -> set[str]:
-    """The names of the records that somebody has locked."""
-    every = {row["id"]: row["name"] for row in await admin.fetch(f"select id, name from app.{table}")}
+    """The names of the young records that somebody has locked."""
+    young = f"from app.{table} where created_at > now() - interval '1 minute'"
+    every = {row["id"]: row["name"] for row in await admin.fetch(f"select id, name {young}")}
     async with admin.transaction():
-        free = await admin.fetch(f"select id from app.{table} for update skip locked")
-    return {name for id, name in every.items() if id not in {row["id"] for row in free}}
+        free = {row["id"] for row in await admin.fetch(f"select id {young} for update skip locked")}
+    return {name for id, name in every.items() if id not in free}
 
 
 async def test_each_read_locks_what_it_answers_until_the_end(
