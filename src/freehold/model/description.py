@@ -101,6 +101,16 @@ class EntityDescription:
         return tuple(field for field in self.own if field.declaration.counting is None)
 
     @cached_property
+    def decimals(self) -> tuple[FieldDescription, ...]:
+        """The own fields whose values are stored with a declared number of places."""
+        return tuple(field for field in self.own if field.kind.name == "decimal")
+
+    @cached_property
+    def spelled(self) -> bool:
+        """Whether some field's values are told to PostgreSQL in another way than JSON has them."""
+        return any(field.kind.name in ("bytes", "duration") for field in self.own)
+
+    @cached_property
     def counters(self) -> Mapping[str, Counting]:
         """The own fields that the database keeps, with what each counts."""
         return {field.name: counting for field in self.own if (counting := field.declaration.counting) is not None}

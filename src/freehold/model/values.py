@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import to_json, to_jsonable_python
 
 from freehold.errors import ValidationError
-from freehold.model.description import FieldDescription
+from freehold.model.description import EntityDescription, FieldDescription
 
 __all__ = ["Changes", "from_json_shape", "stored", "to_json_shape", "to_payload", "to_rows", "to_sql_text"]
 
@@ -51,19 +51,21 @@ def to_payload(values: Mapping[str, Any], subject: str) -> str:
     return text.decode()
 
 
-def to_rows(rows: Sequence[Mapping[str, Any]], subject: str) -> str:
-    """Payloads of many records as one JSON array; a mapping within a payload is one of its own.
+def to_rows(rows: Sequence[Mapping[str, Any]], entity: EntityDescription) -> str:
+    """Payloads of many records of an entity as one JSON array; a `Changes` within a payload is one of its own.
 
     Raises:
         ValidationError: it is larger than 16 MB.
     """
-    text = to_json([{name: _nested(value) for name, value in row.items()} for row in rows], bytes_mode="hex")
+    if entity.spelled:
+        rows = [{name: _nested(value) for name, value in row.items()} for row in rows]
+    text = to_json(rows, bytes_mode="hex")
     if len(text) > MAXIMUM_PAYLOAD:
         raise ValidationError.single(
             (),
             f"are larger than {MAXIMUM_PAYLOAD} bytes in all; use create_many and the like",
             "too_long",
-            subject=subject,
+            subject=f"the {entity.name} records of a unit of work",
         )
     return text.decode()
 

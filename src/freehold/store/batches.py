@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
-from uuid import UUID
 
 from freehold.errors import ValidationError
 from freehold.model.description import FieldDescription
@@ -107,13 +106,14 @@ class _Creation:
     """
 
     def __init__(self, pendings: Sequence[Pending]) -> None:
-        self._new = {pending.id: pending for pending in pendings}
-        self._needed = {pending.id: self._referred(pending) for pending in pendings}
+        # By the ids' numbers: UUIDs are hashed and compared in Python, many times for each record.
+        self._new = {pending.id.int: pending for pending in pendings}
+        self._needed = {pending.id.int: self._referred(pending) for pending in pendings}
         self.postponed: list[Pending] = []
         """Changes that close a circle of references, when all records of it are there."""
         self.ordered = pendings
         """The additions, each after those that it refers to."""
-        self._depths: dict[UUID, int] = {}
+        self._depths: dict[int, int] = {}
         if not self._measured():
             self.ordered = [self._new[id] for id in self._sorted()]
             self._measured()
@@ -123,49 +123,51 @@ class _Creation:
         self._depths.clear()
         for pending in self.ordered:
             depth = 0
-            for id in self._needed[pending.id]:
+            for id in self._needed[pending.id.int]:
                 if id not in self._depths:
                     return False
                 # Those of one entity are in one statement, where their order does not matter.
                 depth = max(depth, self._depths[id] + (self._new[id].entity is not pending.entity))
-            self._depths[pending.id] = depth
+            self._depths[pending.id.int] = depth
         return True
 
     def depth(self, pending: Pending) -> int:
         """How many statements must have added records before."""
         if pending.action == "create":
-            return self._depths[pending.id]
+            return self._depths[pending.id.int]
         return 1 + max(self._depths.values(), default=0) if self._referred(pending) else 0
 
-    def _referred(self, pending: Pending) -> dict[UUID, FieldDescription]:
+    def _referred(self, pending: Pending) -> dict[int, FieldDescription]:
         """The other additions that a record refers to, with the field that does."""
-        found: dict[UUID, FieldDescription] = {}
+        found: dict[int, FieldDescription] = {}
         for reference in pending.entity.references:
-            id = pending.values.get(reference.name)
-            if id is not None and id in self._new and id != pending.id:
-                found[id] = reference
+            value = pending.values.get(reference.name)
+            if value is not None and value.int in self._new and value.int != pending.id.int:
+                found[value.int] = reference
         return found
 
-    def _sorted(self) -> list[UUID]:
+    def _sorted(self) -> list[int]:
         while True:
             try:
                 return list(TopologicalSorter(self._needed).static_order())
             except CycleError as error:
                 self._break(error.args[1])
 
-    def _break(self, circle: Sequence[UUID]) -> None:
+    def _break(self, circle: Sequence[int]) -> None:
         """Takes one reference out of a circle, to set it afterwards; each of these records is needed by the next."""
         for needed, id in itertools.pairwise(circle):
             pending, field = self._new[id], self._needed[id][needed]
             if field.nullable and not field.declaration.immutable:
                 del self._needed[id][needed]
                 self._new[id] = replace(pending, values={**pending.values, field.name: None})
-                self.postponed.append(Pending(pending.entity, id, "update", 1, {field.name: needed}))
+                self.postponed.append(
+                    Pending(pending.entity, pending.id, "update", 1, {field.name: self._new[needed].id})
+                )
                 return
         if len({self._new[id].entity.name for id in circle}) == 1:
             del self._needed[circle[1]][circle[0]]  # one statement adds them all
             return
-        names = " -> ".join(f"{self._new[id].entity.name} {id}" for id in circle)
+        names = " -> ".join(f"{self._new[id].entity.name} {self._new[id].id}" for id in circle)
         raise ValidationError.single(
             (),
             f"need each other, and none can be there first: {names}",

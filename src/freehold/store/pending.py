@@ -67,11 +67,13 @@ class Pending:
             moved: the ids that an earlier commit of the same gave, by the ids that were given now.
             versions: how many the record has got.
         """
-        told: dict[str, Any] = {
-            field.name: _stored(field, self.values[field.name], moved)
-            for field in self.entity.public
-            if field.name in self.values
-        }
+        values = self.values
+        told: dict[str, Any] = {each.name: values[each.name] for each in self.entity.public if each.name in values}
+        for decimal in self.entity.decimals:
+            if told.get(decimal.name) is not None:
+                told[decimal.name] = _stored(decimal, told[decimal.name])
+        if moved:
+            told |= {name: moved.get(value, value) for name, value in told.items() if isinstance(value, UUID)}
         told |= {"version": self.version + versions, "updated_at": at, "updated_by": actor}
         if self.action == "create":
             told |= {"id": moved.get(self.id, self.id), "created_at": at, "created_by": actor}
@@ -87,14 +89,10 @@ class Pending:
                 read.update(told)
 
 
-def _stored(field: FieldDescription, value: Any, moved: Mapping[UUID, UUID]) -> Any:
-    """A value as the next read will bring it."""
-    if moved and isinstance(value, UUID):
-        return moved.get(value, value)
-    if field.kind.name == "decimal" and value is not None:
-        step = Decimal(1).scaleb(-(field.declaration.places or 0))
-        return [each.quantize(step) for each in value] if field.kind.many else value.quantize(step)
-    return value
+def _stored(field: FieldDescription, value: Any) -> Any:
+    """A Decimal, or a list of them, with the places that are declared."""
+    step = Decimal(1).scaleb(-(field.declaration.places or 0))
+    return [each.quantize(step) for each in value] if field.kind.many else value.quantize(step)
 
 
 class PendingChanges:

@@ -317,16 +317,13 @@ def _added(batches: Sequence[Batch]) -> list[Pending]:
 
 
 def _rows(batch: Batch) -> str:
-    subject = f"the {batch.pendings[0].entity.name} records of the unit of work"
+    entity = batch.pendings[0].entity
     if batch.action == "create":
-        return to_rows([{"id": pending.id, **pending.values} for pending in batch.pendings], subject)
-    return to_rows(
-        [
-            {"id": pending.id, "version": pending.version, "changes": Changes(pending.values)}
-            for pending in batch.pendings
-        ],
-        subject,
-    )
+        return to_rows([{"id": pending.id, **pending.values} for pending in batch.pendings], entity)
+    changes = [
+        {"id": pending.id, "version": pending.version, "changes": Changes(pending.values)} for pending in batch.pendings
+    ]
+    return to_rows(changes, entity)
 
 
 def _digest(batches: Sequence[Batch]) -> bytes:
