@@ -153,7 +153,7 @@ class Yard:
 
     async def empty(self) -> None:
         """Removes what the last turn made, and has the disk settle."""
-        await self.administrator.execute("truncate app.customers, freehold.log, freehold.units")
+        await self.administrator.execute("truncate app.customers, app.orders, app.lines, freehold.log, freehold.units")
         await self.administrator.execute("checkpoint")
         gc.collect()
 
