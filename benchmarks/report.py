@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from rich.console import Console
 from rich.table import Table
 
@@ -15,13 +14,19 @@ from benchmarks import bulk, invoices, log_trigger, scale
 from benchmarks.harness import Benchmark, Measured, Plan, Setting, Target
 from benchmarks.world import World
 
-mpl.use("svg")
-from matplotlib import pyplot as plt  # after the choice of backend
-
 WIDTH = 160
 """Columns, where the output goes to a file."""
 RESULTS = Path(__file__).parent / "results"
 OURS, PEER = "#1f6f5c", "#b8c4c2"
+
+
+def _pyplot() -> Any:
+    """What draws the charts: it comes with the benchmarks' own dependencies, and is not there for the tests."""
+    import matplotlib as mpl
+    from matplotlib import pyplot
+
+    mpl.use("svg")
+    return pyplot
 
 
 def conditions(world: World, plan: Plan) -> dict[str, object]:
@@ -140,7 +145,7 @@ def _chart(benchmark: Benchmark[Any, Any], settings: Sequence[Setting]) -> Path:
     """A panel per setting; a bar per contender, as long as its calls per second."""
     columns = min(2, len(settings))
     lines = -(-len(settings) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(6.2 * columns, 0.7 + 2.4 * lines), squeeze=False)
+    figure, axes = _pyplot().subplots(lines, columns, figsize=(6.2 * columns, 0.7 + 2.4 * lines), squeeze=False)
     for axis in axes.flat[len(settings) :]:
         axis.set_visible(False)
     for axis, setting in zip(axes.flat, settings, strict=False):
@@ -164,7 +169,7 @@ def _save(name: str, figure: Any) -> Path:  # matplotlib is untyped here
     figure.tight_layout()
     path = RESULTS / f"{name}.svg"
     figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    _pyplot().close(figure)
     return path
 
 
@@ -193,7 +198,7 @@ def write_costs(costs: Sequence[log_trigger.Cost], around: Mapping[str, object])
         }
         for cost in costs
     ]
-    figure, axis = plt.subplots(figsize=(6.2, 2.4))
+    figure, axis = _pyplot().subplots(figsize=(6.2, 2.4))
     names = [cost.way for cost in costs]
     axis.barh(names, [cost.with_log for cost in costs], color=OURS, label="with the log")
     axis.barh(names, [cost.without for cost in costs], color=PEER, label="without")
@@ -250,7 +255,7 @@ def write_bulk(outcome: bulk.Outcome, plan: bulk.Plan) -> Sequence[Path]:
     }  # fmt: skip
     if outcome.slowest is not None:
         content["call_of_a_thousand_p95_seconds"] = round(outcome.slowest, 4)
-    figure, axis = plt.subplots(figsize=(6.2, 0.9 + 0.4 * len(rows)))
+    figure, axis = _pyplot().subplots(figsize=(6.2, 0.9 + 0.4 * len(rows)))
     shown = list(reversed(outcome.measured))
     rates = [each.rate(outcome.rows) for each in shown]
     bars = axis.barh([each.label for each in shown], rates, color=[OURS if each is ours else PEER for each in shown])
@@ -366,7 +371,7 @@ def write_scale(outcome: scale.Outcome, machine: Mapping[str, str]) -> Sequence[
 def _scale_chart(measured: Sequence[scale.Measured]) -> Path:
     """A bar per kind of call, as long as its 95th percentile, with a mark at its target."""
     shown = list(reversed(measured))
-    figure, axis = plt.subplots(figsize=(6.2, 0.9 + 0.3 * len(shown)))
+    figure, axis = _pyplot().subplots(figsize=(6.2, 0.9 + 0.3 * len(shown)))
     names = [each.call.name for each in shown]
     bars = axis.barh(names, [each.at(95) for each in shown], color=OURS)
     axis.bar_label(bars, [f"{each.at(95):,.1f}" for each in shown], padding=3, fontsize=8)

@@ -68,23 +68,11 @@ async def test_a_write_that_is_cancelled_is_whole_or_not_there(
             done += 1
         except asyncio.CancelledError:
             pass
-        try:
-            await quiet(admin)
-        except AssertionError:
-            pool = session.store.pool
-            print(
-                "IDLE",
-                [(c.is_closed(), c.is_in_transaction(), c.get_server_pid()) for c in pool._idle],
-                pool._open,
-                pool._recoveries,
-                pool._waiters,
-            )
-            print("TASKS")
-            for t in asyncio.all_tasks():
-                t.print_stack()
-            for link in way._links:
-                print("LINK", link._withheld, link._last, link._client, link._server)
-            raise
+        except (
+            errors.TimeoutError
+        ) as error:  # the server got the cancellation of the call before, and this one in its place
+            assert not error.unanswered  # noqa: PT017  # it comes some of the times
+        await quiet(admin)
     final = await acme.get(Customer, record.id)
     assert final.visits == final.version - 1 >= done
     await log_agrees(admin, acme.context.organization_id)

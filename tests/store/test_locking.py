@@ -24,8 +24,8 @@ async def customers(acme: Session) -> list[Customer]:
 async def locked(admin: Connection, table: str = "customers") -> set[str]:
     """The names of the young records that somebody has locked."""
     young = f"from app.{table} where created_at > now() - interval '1 minute'"
-    every = {row["id"]: row["name"] for row in await admin.fetch(f"select id, name {young}")}
-    async with admin.transaction():
+    async with admin.transaction():  # now() stands still in it
+        every = {row["id"]: row["name"] for row in await admin.fetch(f"select id, name {young}")}
         free = {row["id"] for row in await admin.fetch(f"select id {young} for update skip locked")}
     return {name for id, name in every.items() if id not in free}
 
