@@ -103,6 +103,22 @@ async def test_what_is_unchanged_sends_nothing(acme: Session, sent: list[str]) -
     assert (sent, commit.position, commit.at) == ([], None, None)
 
 
+@pytest.mark.parametrize("way", ["update", "save"])
+async def test_a_record_that_is_given_what_it_has_gets_no_version(acme: Session, sent: list[str], way: str) -> None:
+    customer = await acme.create(Customer, name="x", credit=5, tags=["a"])
+    sent.clear()
+    unit = acme.unit_of_work()
+    if way == "update":
+        unit.update(customer, name="x", credit="5", tags=["a"])
+    else:
+        unit.save(customer.model_copy(update={"name": "x", "tags": ["a"]}))
+    assert (await unit.commit()).position is None
+    assert sent == []
+    async with acme.unit_of_work() as unit:
+        unit.update(customer, name="x", credit="6")
+    assert (await acme.history(customer))[0].diff == {"credit": (Decimal("5.00"), Decimal("6.00"))}
+
+
 async def test_save_sends_what_differs_from_what_was_read(acme: Session) -> None:
     customer = await acme.create(Customer, name="x", credit=5, tax_number="t")
     copy = customer.model_copy(update={"name": "y"}).model_copy(update={"visits": 4})
@@ -300,12 +316,19 @@ async def test_a_repeated_key_returns_what_the_first_commit_did(acme: Session, r
 
     first, order, contact = await buy(acme, customer)
     second, same, person = await buy(acme, await acme.get(Customer, customer.id))
-    # The second attempt reads the record as it is by now, and has nothing to change about it: that is another body.
+    # The second attempt reads the record as it is by now, and would have nothing to change about it: it asks for the same.
     assert not first.repeated
-    third, again, whom = await buy(acme, (await acme.list(Customer)).records[0].model_copy(update={"visits": 0}))
+    await acme.update(await acme.get(Order, order.id), total=5)  # things go on
+    await acme.update(await acme.get(Customer, customer.id), name="y")
+    late = await acme.get(Customer, customer.id)
+    third, again, whom = await buy(acme, late)
+    assert late == await acme.get(Customer, customer.id)
+    assert (late.version, late.name) == (3, "y")
     assert [(c.repeated, c.position, c.at) for c in (second, third)] == [(True, first.position, first.at)] * 2
-    assert same == again == order == await acme.get(Order, order.id)
-    assert person == whom == contact
+    assert same == order
+    assert again == await acme.get(Order, order.id)
+    assert (again.id, again.version, again.total) == (order.id, 2, 5)
+    assert person == whom == contact == await acme.get(Contact, contact.id)
     assert same.contact_id == contact.id
     assert (await acme.count(Order), await acme.count(Contact)) == (1, 1)
     with pytest.raises(errors.IdempotencyError):

@@ -8,8 +8,8 @@
 | purge | nothing | purge | purge | purge | purge |
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -36,6 +36,7 @@ class Pending:
         version: the expected one; 0 for a record that is added.
         values: of a record that is added, all; else the changes.
         records: the objects that stand for it, which are told what came of it.
+        unchanged: what was asked for and is as it was read. Nothing of it is sent, but it belongs to what was asked.
     """
 
     entity: EntityDescription
@@ -44,6 +45,17 @@ class Pending:
     version: int
     values: dict[str, Any] = field(default_factory=dict)
     records: list[Entity] = field(default_factory=list)
+    unchanged: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def effective(self) -> bool:
+        """Whether there is anything to do."""
+        return self.action != "update" or bool(self.values)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The values that were asked for, whatever the record had when it was read."""
+        return {**self.unchanged, **self.values}
 
     def remembered(self) -> Callable[[], None]:
         """What brings the objects back to what they say now."""
@@ -96,16 +108,21 @@ def _stored(field: FieldDescription, value: Any) -> Any:
 
 
 class PendingChanges:
-    """The changes that a unit of work has collected, by record, in the order in which records came first."""
+    """The changes that a unit of work has collected, by record, in the order in which records came first.
+
+    Iterating brings those that change something; `asked` all of them.
+    """
 
     def __init__(self) -> None:
         self._by_record: dict[tuple[str, UUID], Pending] = {}
 
-    def __len__(self) -> int:
-        return len(self._by_record)
-
     def __iter__(self) -> Iterator[Pending]:
-        return iter(self._by_record.values())
+        return (pending for pending in self._by_record.values() if pending.effective)
+
+    @property
+    def asked(self) -> Iterable[Pending]:
+        """Also those that have nothing to change."""
+        return self._by_record.values()
 
     def add(self, pending: Pending) -> None:
         """Takes in a change.
@@ -124,9 +141,10 @@ class PendingChanges:
                 "not_committed",
                 subject=_shown(pending),
             )
-        if merged is None or (merged.action == "update" and not merged.values):
+        if merged is None:
             self._by_record.pop(key, None)
             return
+        _set_aside(merged)
         if first is None and len(self._by_record) >= MAXIMUM_RECORDS:
             raise ValidationError.single(
                 (),
@@ -148,7 +166,8 @@ def _merged(first: Pending, then: Pending) -> Pending | None:
     records = [*first.records, *(new for new in then.records if all(new is not old for old in first.records))]
     match first.action, then.action:
         case ("create" | "update" | "restore", "update"):
-            return Pending(first.entity, first.id, first.action, first.version, _changed(first, then), records)
+            values = {**first.asked, **then.asked}
+            return Pending(first.entity, first.id, first.action, first.version, values, records)
         case ("create", "delete" | "purge") | ("restore", "delete") | ("delete", "restore") if (
             first.entity.soft_delete or first.action == "create"
         ):
@@ -159,7 +178,7 @@ def _merged(first: Pending, then: Pending) -> Pending | None:
             action = "purge" if "purge" in (first.action, then.action) else "delete"
             return Pending(first.entity, first.id, action, first.version, {}, records)
         case ("restore", "restore"):
-            return first
+            return replace(first, records=records)
         case (("delete" | "purge"), "update"):
             raise NotFoundError(first.entity.name, first.id, hint="this unit of work deletes it")
     raise ValidationError.single(
@@ -167,13 +186,15 @@ def _merged(first: Pending, then: Pending) -> Pending | None:
     )
 
 
-def _changed(first: Pending, then: Pending) -> dict[str, Any]:
-    """Both changes, without what is as it was read by now."""
-    values = {**first.values, **then.values}
-    if first.action == "create" or not then.records:
-        return values
-    read = then.records[0].__dict__.get("__read__") or then.records[0].__dict__
-    return {name: value for name, value in values.items() if name not in read or read[name] != value}
+def _set_aside(pending: Pending) -> None:
+    """Takes out of the changes of a record what it had already when it was read."""
+    if pending.action == "create" or not pending.records:
+        return
+    object = pending.records[0].__dict__
+    read = object.get("__read__") or object
+    for name, value in list(pending.values.items()):
+        if name in read and read[name] == value:
+            pending.unchanged[name] = pending.values.pop(name)
 
 
 def _shown(pending: Pending) -> str:

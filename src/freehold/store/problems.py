@@ -1,8 +1,6 @@
 """What is wrong with a unit of work that failed: all of it, record by record."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-from uuid import UUID
+from collections.abc import Sequence
 
 from pydantic_core import from_json, to_json
 
@@ -22,7 +20,7 @@ from freehold.sql.units import diagnosis_statement
 from freehold.store.batches import Batch
 from freehold.store.messages import Messenger
 from freehold.store.pending import Pending
-from freehold.store.reader import MAXIMUM_IDS, Reader
+from freehold.store.reader import Reader
 
 __all__ = ["problems_of"]
 
@@ -51,7 +49,8 @@ async def problems_of(
         row = await messenger.call(diagnosis_statement(store.schemas), [f"[{','.join(parts)}]"])
         found = from_json(row["problems"])
         wrong = [(batches[each["batch"]].pendings[each["row"]], each) for each in found]
-        current = await _current(reader, [pending for pending, each in wrong if each["state"] == "FH201"])
+        unexpected = [(pending.entity.cls, pending.id) for pending, each in wrong if each["state"] == "FH201"]
+        current = await reader.current(unexpected)
     except FreeholdError as failure:
         if failure.unanswered:  # it was asked what is wrong: the unit itself had been refused before
             failure.unanswered, failure.hint = False, "nothing was written; retry"
@@ -73,19 +72,6 @@ def _follows(pending: Pending, cause: FreeholdError, wrong: Sequence[Pending]) -
         return False
     value = pending.values.get(cause.field)
     return any(other.action == "create" and other.id == value and other is not pending for other in wrong)
-
-
-async def _current(reader: Reader, pendings: Sequence[Pending]) -> Mapping[UUID, Entity]:
-    """What is there now of records that are not as expected."""
-    found: dict[UUID, Entity] = {}
-    by_class: dict[Any, list[UUID]] = {}
-    for pending in pendings:
-        by_class.setdefault(pending.entity.cls, []).append(pending.id)
-    for cls, ids in by_class.items():
-        for start in range(0, len(ids), MAXIMUM_IDS):
-            for record in await reader.get_many(cls, ids[start : start + MAXIMUM_IDS], private=False, deleted=True):
-                found[record.id] = record
-    return found
 
 
 def _unexpected(pending: Pending, current: Entity | None) -> FreeholdError:

@@ -7,7 +7,7 @@ can join, because none is ready to run, asks at once.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
@@ -185,6 +185,18 @@ class Reader:
             statement = get_rows_statement(shape, ids, self._store.schemas, deleted=deleted, lock=lock)
             rows = await self._messenger.rows(statement)
         return self._store.reader(shape).read(cls, rows)
+
+    async def current(self, wanted: Iterable[tuple[type[Entity], UUID]]) -> Mapping[UUID, Entity]:
+        """What is there now of records of any classes, deleted ones too, by id; a message for each thousand of a class."""
+        by_class: dict[type[Entity], list[UUID]] = {}
+        for cls, id in wanted:
+            by_class.setdefault(cls, []).append(id)
+        found: dict[UUID, Entity] = {}
+        for cls, ids in by_class.items():
+            for start in range(0, len(ids), MAXIMUM_IDS):
+                records = await self.get_many(cls, ids[start : start + MAXIMUM_IDS], private=False, deleted=True)
+                found.update((record.id, record) for record in records)
+        return found
 
     async def get_json(self, shape: Shape, ids: Sequence[UUID], *, deleted: bool) -> bytes | None:
         """Records by id as a JSON array; None when there is none."""

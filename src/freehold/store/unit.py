@@ -202,7 +202,7 @@ class UnitOfWork(Reads):
         # It is committed, whatever comes now. A record that cannot be read again keeps a version that is too old, and its next
         # change is refused.
         with contextlib.suppress(UnavailableError, errors.TimeoutError):
-            await self._refresh(batches, row)
+            await self._refresh(batches, row, repeated)
         return self._done
 
     async def _sent(self, batches: Sequence[Batch], unit_id: UUID) -> Row:
@@ -216,7 +216,7 @@ class UnitOfWork(Reads):
         else:
             answer = to_json({"ids": [str(pending.id) for pending in _added(batches)]})
             text = keyed_statement(functions, schemas)
-            arguments = (unit_id, self._key, _digest(batches), answer, *payloads)
+            arguments = (unit_id, self._key, _digest(self._pending, batches), answer, *payloads)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._messenger.apart():
@@ -243,22 +243,28 @@ class UnitOfWork(Reads):
             versions = 2 if pending.action == "create" and pending.id in late else 1
             pending.settle(row["at"], self.context.user_id, moved, versions=versions)
 
-    async def _refresh(self, batches: Sequence[Batch], row: Row) -> None:
-        """Reads the records that a deletion or restoration of the same unit has touched, besides what was asked of them."""
-        if all(batch.action in ("create", "update") for batch in batches):
-            return
+    async def _refresh(self, batches: Sequence[Batch], row: Row, repeated: bool) -> None:
+        """Reads the records again of which more has happened than was asked here: those that a deletion or restoration of
+        the same unit has touched besides; and all of a repeated commit, which have gone on since the first."""
         touched: set[str] = set()
         for place, _ in enumerate(batches):
             for part in from_json(row.get(f"touched_{place}") or "[]"):
                 touched.update(part["ids"])
-        for pending in self._pending:
-            # Where the reply was lost, nobody knows what was touched.
-            if pending.records and (str(pending.id) in touched or "touched_0" not in row):
-                for record in await self._reader.get_many(
-                    pending.entity.cls, [pending.id], private=False, deleted=True
-                ):
-                    for object in pending.records:
-                        object.__dict__.update(record.__dict__)
+        # Where the reply was lost, nobody knows what was touched.
+        moves = any(batch.action not in ("create", "update") for batch in batches)
+        everything = repeated or (moves and "touched_0" not in row)
+        again = [
+            record
+            for pending in (self._pending.asked if repeated else self._pending)
+            for record in pending.records
+            if everything or str(pending.id) in touched
+        ]
+        current = await self._reader.current([(type(record).__entity__.cls, record.id) for record in again])
+        for record in again:
+            if record.id in current:
+                read = record.__dict__.pop("__read__", None)
+                for said in (record.__dict__, *([read] if read is not None else [])):
+                    said.update(current[record.id].__dict__)
 
     def _act(self, action: str, target: Any) -> None:
         entity, id, version = self._named(target)
@@ -326,8 +332,9 @@ def _rows(batch: Batch) -> str:
     return to_rows(changes, entity)
 
 
-def _digest(batches: Sequence[Batch]) -> bytes:
-    """Of what the unit of work asks for: the same when it is asked for again, with ids and versions of its own."""
+def _digest(pendings: PendingChanges, batches: Sequence[Batch]) -> bytes:
+    """Of what the unit of work asks for: the same when it is asked for again, with ids and versions of its own, and of
+    records that have these values by now."""
     names = {pending.id: f"new {place}" for place, pending in enumerate(_added(batches))}
     asked = [
         [
@@ -336,11 +343,10 @@ def _digest(batches: Sequence[Batch]) -> bytes:
             names.get(pending.id, str(pending.id)),
             {
                 name: names.get(value, str(value)) if isinstance(value, UUID) else to_sql_text(value)
-                for name, value in pending.values.items()
+                for name, value in pending.asked.items()
             },
         ]
-        for batch in batches
-        for pending in batch.pendings
+        for pending in pendings.asked
     ]
-    text = json.dumps(from_json(to_json(asked, bytes_mode="hex")), sort_keys=True)
-    return hashlib.sha256(text.encode()).digest()
+    texts = sorted(json.dumps(each, sort_keys=True) for each in from_json(to_json(asked, bytes_mode="hex")))
+    return hashlib.sha256("\n".join(texts).encode()).digest()
