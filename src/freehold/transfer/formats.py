@@ -84,7 +84,8 @@ def format_of(
     suffix = (PurePath(path.stem) if compressed else path).suffix.lower()
     told = format if format is not None else _SUFFIXES.get(suffix)
     if told is None:
-        raise _refused("format", f"{path.name!r:.80} does not tell the format; give csv or jsonl")
+        named = "" if name == "-" else "end its name in .csv or .jsonl, or "
+        raise _refused("format", f"{path.name!r:.80} does not tell the format; {named}give csv or jsonl")
     separator = delimiter if delimiter is not None else "\t" if suffix == ".tsv" else ","
     return Format(cast("FormatName", told), encoding, separator, null, timezone, compressed)
 
