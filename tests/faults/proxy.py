@@ -91,7 +91,7 @@ class Chance:
     Args:
         seed: of the randomness.
         share: of the requests with a context, and of those that begin and end transactions, that are hit.
-        points: where.
+        points: where, each as often as the others: a round of all of them is dealt in an order by chance, then another.
         elsewhere: share of the others that are hit: a connection that is opened is a dozen of them.
     """
 
@@ -100,6 +100,7 @@ class Chance:
     ) -> None:
         self._random = Random(str(seed))
         self._share, self._points, self._elsewhere = share, points, elsewhere
+        self._dealt: list[Point] = []
 
     def __call__(self, request: bytes) -> Fault | None:
         """What is to happen to a request."""
@@ -107,7 +108,9 @@ class Chance:
         chance = self._random
         if chance.random() >= share:
             return None
-        return Fault(chance.choice(self._points), share=chance.random(), delay=chance.choice((0.0, 0.001, 0.005, 0.02)))
+        if not self._dealt:
+            self._dealt = chance.sample(self._points, len(self._points))
+        return Fault(self._dealt.pop(), share=chance.random(), delay=chance.choice((0.0, 0.001, 0.005, 0.02)))
 
 
 class Proxy:
