@@ -15,7 +15,7 @@ from freehold.model.seal import Seal
 from freehold.postgres.connections import Pool
 from freehold.sql.identifiers import Schemas
 
-__all__ = ["LIST_LIMIT", "SystemCalls", "checked", "checked_id", "listing"]
+__all__ = ["LIST_LIMIT", "SystemCalls", "checked", "checked_id", "checked_limit", "listing"]
 
 LIST_LIMIT = 1_000
 """Records of a list at most."""
