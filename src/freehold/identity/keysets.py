@@ -9,6 +9,7 @@ at a time. A request waits for a read only where it knows no key to verify with,
 """
 
 import asyncio
+import base64
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -37,6 +38,8 @@ PAUSE = 5.0
 PATIENCE = 5.0
 """Seconds that a request waits for a read."""
 MOST_KEYS = 100
+SHORTEST = 2_048
+"""Bits of an RSA key (NIST SP 800-131A)."""
 
 PublicKey = RSAKey | ECKey | OKPKey
 
@@ -208,8 +211,8 @@ def _imported(jwk: dict[str, Any]) -> PublicKey | None:
         return None
     try:
         if jwk["kty"] == "RSA":
-            key = RSAKey.import_key(public)
-            return key if key.public_key.key_size >= 2_048 else None
+            modulus = base64.urlsafe_b64decode(jwk["n"] + "==")
+            return RSAKey.import_key(public) if int.from_bytes(modulus).bit_length() >= SHORTEST else None
         return ECKey.import_key(public) if jwk["kty"] == "EC" else OKPKey.import_key(public)
     except (JoseError, UnsupportedAlgorithm, ValueError, KeyError):
         return None

@@ -245,8 +245,8 @@ def _token(issuer: Issuer, claims: Mapping[str, Any], issued: float | None, expi
     role = _text(claims, told.role)
     if role is not None:
         role = told.roles.get(role, role.removeprefix(told.role_prefix))
-    verified = _first(claims, told.email_verified) in (True, "true")
-    email = _first(claims, told.email) if verified else None
+    verified = _first(claims, told.email_verified)
+    email = _first(claims, told.email) if verified is True or verified == "true" else None
     name = _first(claims, told.name)
     return Token(
         issuer=issuer,
