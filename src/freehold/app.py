@@ -187,7 +187,7 @@ class Application:
 
     def plan(self) -> Plan:
         """The statements that make the schema."""
-        return plan(self.registry, self.schemas, self.roles, rooms=[SQL, TRANSFER])
+        return plan(self.registry, self.schemas, self.roles, rooms=[*SQL, TRANSFER])
 
     def manifest(self) -> dict[str, Any]:
         """The declarations as JSON-able values: what generators read."""
