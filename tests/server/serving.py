@@ -28,7 +28,7 @@ class Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         name = exchange.path.removeprefix("/api/")
-        exchange.function = name
+        scope["state"]["function"] = name
         request = Request(scope, receive)
         response = await getattr(self, name)(request, exchange)
         await response(scope, receive, send)
@@ -80,7 +80,7 @@ class Api:
         return PlainTextResponse("done")
 
     async def staged(self, request: Request, exchange: Any) -> Any:
-        exchange.timings.update({"parse": 0.001, "execute": 0.002})
+        request.scope["state"]["timings"] = {"parse": 0.001, "execute": 0.002}
         return PlainTextResponse("done")
 
 

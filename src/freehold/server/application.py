@@ -185,7 +185,7 @@ class WebApplication:
         exchange = exchange_of(scope)
         name = _OWN.get(exchange.path)
         if name is not None and (name != "metrics" or self.settings.metrics):
-            exchange.function = name
+            exchange.state["function"] = name
             await self._tell(name, scope, send)
         elif self._api is not None and exchange.path.startswith("/api/"):
             await self._api(scope, receive, send)

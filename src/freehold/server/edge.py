@@ -92,7 +92,10 @@ class Edge:
         settings = self._settings
         headers = scope["headers"]
         found = dict(headers)
-        exchange = Exchange(scope["method"], _path(scope), found)
+        state = scope.get("state")
+        if state is None:
+            state = scope["state"] = {}
+        exchange = Exchange(scope["method"], _path(scope), found, state)
         given = found.get(b"x-request-id")
         safe = given is not None and _SAFE.fullmatch(given)
         exchange.request_id = given.decode("ascii") if given is not None and safe else str(uuid_utils.uuid7())
@@ -107,11 +110,6 @@ class Edge:
         exchange.body_rate = settings.body_rate
         exchange.deadline = exchange.began + settings.request_timeout
         exchange.task = asyncio.current_task()
-        state = scope.get("state")
-        if state is None:
-            state = scope["state"] = {}
-        state["exchange"] = exchange
-        state["timings"] = exchange.timings
         return exchange
 
     def _look_behind(self, exchange: Exchange, scope: Scope) -> None:

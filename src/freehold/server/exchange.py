@@ -1,7 +1,8 @@
 """One request and its answer, as all that surrounds the API sees them.
 
-It is in the ASGI scope at `scope["state"]["exchange"]`. What handles the request reads from it who calls from where, and
-writes into it whom it turned out to be and what was called, for logs and metrics.
+It is in the ASGI scope at `scope["state"]["exchange"]`. What handles the request reads from it who calls from where. What it
+finds out it writes into the scope's state, for logs and metrics: `principal`, the verified caller; `function`, the name of
+what was called; `timings`, seconds by stage.
 """
 
 import asyncio
@@ -17,6 +18,9 @@ from freehold.identity.principal import Origin, Principal
 __all__ = ["Exchange", "exchange_of"]
 
 
+_NO_TIMES: Mapping[str, float] = {}
+
+
 class Exchange:
     """One request and its answer.
 
@@ -24,10 +28,7 @@ class Exchange:
         method, path: of the request; the path is without the prefix under which the server is mounted.
         headers: of the request, names in lower case; of repeated ones the last.
         request_id, client_ip, user_agent: where it comes from; see `origin`.
-        principal: whom its credential belongs to; set by what authenticates.
-        function: the function that was called, or the route's name; set by what routes. Only names of a bounded set: it
-            becomes a label.
-        timings: seconds by stage, in order.
+        state: the scope's.
         body_limit: bytes that its body may have. What takes more raises it before it reads.
         deadline: when an answer must have begun, in `perf_counter`'s seconds. What takes longer moves it.
         status, sent: of the answer: its status, 0 before it begins, and the bytes of its body as they travel.
@@ -42,21 +43,21 @@ class Exchange:
         "client_ip",
         "deadline",
         "expired",
-        "function",
         "headers",
         "method",
         "path",
-        "principal",
         "request_id",
         "sent",
+        "state",
         "status",
         "task",
-        "timings",
         "user_agent",
         "writing",
     )
 
-    def __init__(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(self, method: str, path: str, headers: Mapping[bytes, bytes], state: dict[str, Any]) -> None:
+        self.state = state
+        state["exchange"] = self
         self.method = method
         self.path = path
         self.headers = headers
@@ -64,9 +65,6 @@ class Exchange:
         self.request_id = ""
         self.client_ip: str | None = None
         self.user_agent: str | None = None
-        self.principal: Principal | None = None
-        self.function: str | None = None
-        self.timings: dict[str, float] = {}
         self.body_limit = 0
         self.body_timeout = 0.0
         self.body_rate = 1
@@ -81,6 +79,24 @@ class Exchange:
     def origin(self) -> Origin:
         """Where the request comes from, for its context."""
         return Origin(self.request_id, self.client_ip, self.user_agent)
+
+    @property
+    def principal(self) -> Principal | None:
+        """Whom its credential belongs to, where that was verified."""
+        found: Principal | None = self.state.get("principal")
+        return found
+
+    @property
+    def function(self) -> str | None:
+        """What was called: a name of a bounded set, for it becomes a label."""
+        found = self.state.get("function")
+        return None if found is None else str(getattr(found, "name", found))
+
+    @property
+    def timings(self) -> Mapping[str, float]:
+        """Seconds by stage, in order."""
+        found: Mapping[str, float] = self.state.get("timings", _NO_TIMES)
+        return found
 
     def allow(self, seconds: float) -> None:
         """Gives the answer this long from now until it begins, where that is longer than it has."""
