@@ -107,6 +107,7 @@ class WebApplication:
         self._database: Database | None = None
         self._api = api
         self._readiness: Readiness | None = None
+        self._announced = 0.0
         self.metrics = Metrics(self._gauges, self._totals, shared)
         self._edge = Edge(self._answer, self.settings, self._observers())
         self._outermost = with_cors(self._edge, self.settings)
@@ -139,7 +140,13 @@ class WebApplication:
 
     def announce_stop(self) -> None:
         """Has `/readyz` say that it should get no more requests, and ends each connection with its next answer."""
+        if not self._edge.draining:
+            self._announced = time.monotonic()
         self._edge.draining = True
+
+    def give_up(self) -> None:
+        """Cancels the requests that run."""
+        self._edge.cancel()
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002  # frameworks pass themselves
@@ -165,7 +172,11 @@ class WebApplication:
                         yield
                     finally:
                         self.announce_stop()
-                        await self._edge.drained(self.settings.drain_seconds)
+                        settings = self.settings
+                        end = self._announced + settings.announce_seconds + settings.drain_seconds
+                        await self._edge.drained(max(end - time.monotonic(), 0.0))
+                        self.give_up()
+                        await self._edge.drained(1.0)
             finally:
                 self._database = None
 

@@ -174,6 +174,12 @@ class Edge:
             )
         await reply.problem(problem_details(told, request_id=exchange.request_id))
 
+    def cancel(self) -> None:
+        """Ends the requests that run."""
+        for exchange in tuple(self.running):
+            if exchange.task is not None:
+                exchange.task.cancel()
+
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Ends requests that take too long, while it is entered."""
