@@ -95,11 +95,11 @@ async def sparkline(
         until: the last day that counts; by default the day in UTC.
         customer: the number of a customer; all by default.
     """
-    values = {"by": by, "points": points, "until": until or datetime.now(UTC).date()}
+    last = until or datetime.now(UTC).date()
     if customer is None:
-        return list(await session.sql(Point, OF_ALL, **values))
+        return list(await session.sql(Point, OF_ALL, by=by, points=points, until=last))
     found = await customer_of(session, customer)
-    return list(await session.sql(Point, OF_ONE, customer_id=found.id, **values))
+    return list(await session.sql(Point, OF_ONE, by=by, points=points, until=last, customer_id=found.id))
 
 
 async def customer_of(session: Session, number: str) -> Customer:
