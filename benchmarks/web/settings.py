@@ -10,7 +10,7 @@ __all__ = ["ALGORITHM", "AUDIENCE", "ISSUER", "Settings"]
 ISSUER = "https://issuer.example"
 AUDIENCE = "benchmarks"
 ALGORITHM = "RS256"
-"""Its signatures are the cheapest to verify of those that are used: 30 us with a key of 2,048 bits; EdDSA takes three times as long."""
+"""The cheapest signatures to verify: 40 us with PyJWT and a key of 2,048 bits; ES256 takes 60 us and EdDSA 75."""
 
 
 @dataclass(frozen=True)

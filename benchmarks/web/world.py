@@ -78,8 +78,11 @@ class World:
         """The file of settings for a contender's process."""
         seal = hashlib.pbkdf2_hmac("sha256", self.address.password.encode(), b"freehold.seal", 20_000).hex()
         public_key, jwks = str(self.folder / "key.pem"), str(self.folder / "jwks.json")
-        told = Settings(listen, **self.address.as_arguments(), pool=pool, seal=seal, public_key=public_key, jwks=jwks,
-                        keep_tokens=keep_tokens)  # fmt: skip
+        where = self.address
+        told = Settings(
+            listen, where.host, where.port, where.user, where.password, where.database, pool, seal, public_key, jwks,
+            keep_tokens=keep_tokens,
+        )  # fmt: skip
         return told.write(self.folder / f"{name}.json")
 
     async def customers(self, tenant: str, count: int, skipped: int = 0) -> list[tuple[UUID, int]]:

@@ -2,11 +2,14 @@
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 
 import uvicorn
 from starlette.applications import Starlette
 
 from benchmarks.web.settings import Settings
+
+NAMES = ("fastapi-sqlalchemy", "fastapi-asyncpg", "starlette-asyncpg")
 
 
 def main(name: str, settings: Settings) -> None:
@@ -20,15 +23,11 @@ def main(name: str, settings: Settings) -> None:
 
 def _made(name: str) -> Callable[[Settings], Starlette]:
     """Only the peer's own libraries are imported: they count in its memory."""
-    if name == "fastapi-sqlalchemy":
-        from benchmarks.web.peers.fastapi_sqlalchemy import make
-    elif name == "fastapi-asyncpg":
-        from benchmarks.web.peers.fastapi_asyncpg import make
-    elif name == "starlette-asyncpg":
-        from benchmarks.web.peers.starlette_asyncpg import make
-    else:
-        raise SystemExit(f"there is no peer {name!r}")
-    return make
+    if name not in NAMES:
+        raise SystemExit(f"there is no peer {name!r}; there are {', '.join(NAMES)}")
+    module = import_module(f"benchmarks.web.peers.{name.replace('-', '_')}")
+    made: Callable[[Settings], Starlette] = module.make
+    return made
 
 
 if __name__ == "__main__":

@@ -79,7 +79,12 @@ async def create(customer: CustomerCreate, connection: TransactionNow, response:
 
 
 async def change(
-    customer_id: UUID, changes: CustomerPatch, version: Version, connection: TransactionNow, caller: CallerNow, response: Response
+    customer_id: UUID,
+    changes: CustomerPatch,
+    version: Version,
+    connection: TransactionNow,
+    caller: CallerNow,
+    response: Response,
 ) -> Record:
     statement, parameters = patch(caller.organization_id, customer_id, version, caller.user_id, changes)
     row = await connection.fetchrow(statement, *parameters)

@@ -1,7 +1,7 @@
 """What goes in and out of the Python peers, as Pydantic models: the fields and bounds of `benchmarks.web.entities`."""
 
-from decimal import Decimal
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Literal
 from uuid import UUID
 
