@@ -25,7 +25,7 @@ from freehold import Context, Database
 from freehold.model.seal import Seal
 from freehold.postgres.server import EmbeddedServer, ServerAddress
 
-__all__ = ["FOLDER", "LAST", "SIZES", "Tenant", "World", "issued", "world"]
+__all__ = ["FOLDER", "LAST", "SIZES", "Tenant", "World", "issued", "prepared", "world"]
 
 FOLDER = Path(".freehold/web")
 """The embedded server's; removing it has the next run begin anew."""
@@ -105,25 +105,34 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path = FOLDER, sizes: Mapping[str, int] = SIZES) -> AsyncIterator[World]:
-    """Start the server in a folder, load what is missing, take away what earlier runs created, and make a key."""
+async def world(folder: Path = FOLDER) -> AsyncIterator[World]:
+    """Start the server in a folder, and prepare its database."""
     async with await EmbeddedServer.start(folder) as server, Database.embedded(folder, application) as database:
         administrator = server.connection()
         address = server.connection(application.roles.application, administrator.database)
-        seal = Seal(address.password)
-        key = generate_private_key(public_exponent=65537, key_size=2048)
-        tenants = {}
-        for number, name in enumerate(sizes, start=1):
-            context = await _member(database, name)
-            await _load(address, number, context, seal, sizes[name], orders=name == "figures")
-            tenants[name] = Tenant(context, issued(context, key))
-        await _settle(administrator, [tenant.context.organization_id for tenant in tenants.values()])
-        connection = await asyncpg.connect(**address.as_arguments())
-        process = await postmaster(connection)
-        await connection.close()
-        with TemporaryDirectory(prefix="freehold-web-") as files:
-            _publish(key.public_key(), Path(files))
-            yield World(address, administrator, tenants, process, Path(files), await machine_of(address))
+        async with prepared(database, address, administrator) as here:
+            yield here
+
+
+@asynccontextmanager
+async def prepared(
+    database: Database, address: ServerAddress, administrator: ServerAddress, sizes: Mapping[str, int] = SIZES
+) -> AsyncIterator[World]:
+    """Load what is missing, take away what earlier runs created, and make a key."""
+    seal = Seal(address.password)
+    key = generate_private_key(public_exponent=65537, key_size=2048)
+    tenants = {}
+    for number, name in enumerate(sizes, start=1):
+        context = await _member(database, name)
+        await _load(address, number, context, seal, sizes[name], orders=name == "figures")
+        tenants[name] = Tenant(context, issued(context, key))
+    await _settle(administrator, [tenant.context.organization_id for tenant in tenants.values()])
+    connection: Connection = await asyncpg.connect(**address.as_arguments())
+    process = await postmaster(connection)
+    await connection.close()
+    with TemporaryDirectory(prefix="freehold-web-") as files:
+        _publish(key.public_key(), Path(files))
+        yield World(address, administrator, tenants, process, Path(files), await machine_of(address))
 
 
 def issued(context: Context, key: RSAPrivateKey, **claims: object) -> str:

@@ -133,7 +133,7 @@ async def change(
     caller: CallerNow,
     response: Response,
 ) -> CustomerRow:
-    """One statement with the version in its condition and the new record in its answer: half of what get and flush take."""
+    """One statement with the version in its condition and the new record in its answer; get and flush would be two."""
     given = changes.model_dump(exclude_unset=True)
     named = {"organization": caller.organization_id, "customer": customer_id}
     values = {f"new_{name}": value for name, value in given.items()}
@@ -145,9 +145,9 @@ async def change(
 
 
 @lru_cache(maxsize=1000)
-def changing(names: tuple[str, ...]) -> ReturningUpdate[tuple[CustomerRow]]:
+def changing(names: tuple[str, ...]) -> ReturningUpdate[CustomerRow]:
     """The statement that changes these fields, made once for each set of them."""
-    new = {name: bindparam(f"new_{name}") for name in names}
+    new: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
     return (
         CHANGE.values(**new, version=CustomerRow.version + 1, updated_by=bindparam("user"))
         .returning(CustomerRow)
