@@ -33,6 +33,7 @@ class Customer(
     soft_delete=True,
     indexes=[Index("status", "name")],
     checks={"vip_has_credit": "status <> 'vip' or credit > 0"},
+    expose="all",
 ):
     name: str = field(min_length=1, max_length=200, search=True, index=True)
     email: str | None = field(default=None, max_length=320, unique=True, ignore_case=True)
@@ -55,14 +56,14 @@ class Customer(
     tax_number: str | None = field(default=None, max_length=40, private=True)
 
 
-class Contact(Entity, soft_delete=True, unique=[Unique("customer_id", where={"is_primary": True})]):
+class Contact(Entity, soft_delete=True, unique=[Unique("customer_id", where={"is_primary": True})], expose="all"):
     customer_id: UUID = reference(Customer, on_delete="cascade")
     name: str = field(max_length=100, index=True)
     is_primary: bool = field(default=False)
     manager_id: UUID | None = reference("self", on_delete="set_null", default=None, reverse="reports")
 
 
-class Order(Entity):
+class Order(Entity, expose="all"):
     customer_id: UUID = reference(Customer, on_delete="restrict")
     contact_id: UUID | None = reference(Contact, on_delete="set_null", default=None)
     number: str = field(max_length=30, unique=True)

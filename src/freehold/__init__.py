@@ -7,7 +7,12 @@ pages and one message per call.
 from freehold import errors
 from freehold.app import Application, Database
 from freehold.errors import FreeholdError
+from freehold.functions.declaration import Rate
+from freehold.functions.results import Answer
+from freehold.identity.principal import Origin, Principal
 from freehold.identity.records import Membership, Organization, User
+from freehold.identity.roles import Roles
+from freehold.identity.system import System
 from freehold.model.context import Context
 from freehold.model.entity import Entity
 from freehold.model.fields import Index, Unique, counter, field, reference
@@ -26,6 +31,7 @@ from freehold.store.unit import Commit, UnitOfWork
 
 __all__ = [
     "Address",
+    "Answer",
     "Application",
     "BulkProgress",
     "BulkResult",
@@ -46,12 +52,17 @@ __all__ = [
     "Membership",
     "Order",
     "Organization",
+    "Origin",
     "Outcome",
     "Page",
+    "Principal",
+    "Rate",
     "Repository",
+    "Roles",
     "SearchPage",
     "Segment",
     "Session",
+    "System",
     "Touched",
     "Transaction",
     "Unique",

@@ -1,18 +1,26 @@
 """The composition root: what an application declares, and the database that serves it."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from freehold.engine.blocks import Roles
+from pydantic_core import from_json
+
+from freehold.engine.blocks import Roles as DatabaseRoles
 from freehold.engine.columns import check_columns
 from freehold.engine.install import Plan, create_roles, install, plan
 from freehold.engine.roles import check_role
 from freehold.engine.seals import check_seal, keep_seal
 from freehold.errors import ConfigurationError, IsolationError
+from freehold.functions.arguments import Arguments
+from freehold.functions.declaration import OWN_NAME, Idempotent, Kind, Options, Rate, declare
+from freehold.functions.pipeline import LONGEST, Call, Limiter, Pipeline
+from freehold.functions.registry import Functions
+from freehold.identity.principal import Principal
+from freehold.identity.roles import Roles
 from freehold.identity.system import CONSTRAINTS, SQL, System
 from freehold.model.context import Context
 from freehold.model.entity import Entity
@@ -33,6 +41,7 @@ from freehold.transfer.chunks import SQL as TRANSFER
 __all__ = ["Application", "Database"]
 
 ResultT = TypeVar("ResultT")
+CallT = TypeVar("CallT", bound=Callable[..., Any])
 
 
 class Application:
@@ -44,6 +53,8 @@ class Application:
         engine_schema, schema: the names of Freehold's schema and of the tables' schema.
         owner_role, application_role: the names of the database roles.
         migrations: the folder of revisions; with it, an empty database that is set up is noted to be at the newest one.
+        roles: which role of a member grants which permissions: `{"admin": ["*"], "sales": ["customers.*", "*.list"]}`; None grants
+            every permission to every member.
 
     Raises:
         DeclarationError: the entities do not fit together.
@@ -59,12 +70,120 @@ class Application:
         owner_role: str = "freehold_owner",
         application_role: str = "freehold_app",
         migrations: Path | str | None = None,
+        roles: Roles | Mapping[str, Iterable[str]] | None = None,
     ) -> None:
         self.name = name
         self.registry = Registry(entities)
+        self.functions = Functions()
+        self.grants = roles if isinstance(roles, Roles) else Roles(roles)
         self.schemas = Schemas(engine_schema, schema)
-        self.roles = Roles(owner_role, application_role)
+        self.roles = DatabaseRoles(owner_role, application_role)
         self.migrations = None if migrations is None else Path(migrations)
+
+    def query(
+        self,
+        call: CallT | None = None,
+        /,
+        *,
+        name: str | None = None,
+        requires: Any = OWN_NAME,
+        public: bool = False,
+        cache: float | None = None,
+        live: bool = False,
+        timeout: float | None = None,
+        rate_limit: Rate | Sequence[Rate] = (),
+        stream: bool = False,
+    ) -> Any:
+        """Declares a function that reads, which callers reach by its name.
+
+            @application.query(name="customers.owing")
+            async def owing(session: Session, least: Decimal) -> Page[Customer]:
+                \"\"\"Customers that owe more than an amount.
+
+                Args:
+                    least: the amount.
+                \"\"\"
+                return await session.list(Customer, where={"orders.total": {"gte": least}})
+
+        Its session refuses to write. The function itself stays as it is, to be called from Python.
+
+        Args:
+            call: the function; without it this is a decorator with options.
+            name: by which it is called: one dot at most; by default the function's own.
+            requires: the permission that a caller needs; by default the one of the function's name. None lets every member call it.
+            public: whether it is called without a credential. Then there is no organization: its first parameter may be a `System`.
+            cache: seconds for which a client may keep the answer.
+            live: whether it may be subscribed to.
+            timeout: seconds that it may take, at most 300.
+            rate_limit: how often it may be called.
+            stream: whether it is an asynchronous generator, whose items are sent one by one.
+
+        Raises:
+            DeclarationError: the signature or an option is wrong, or another function has its name.
+        """
+        options = Options(
+            name=name,
+            requires=requires,
+            public=public,
+            cache=cache,
+            live=live,
+            timeout=timeout,
+            rate_limit=rate_limit,
+            stream=stream,
+        )
+        return self._declared("query", call, options)
+
+    def command(
+        self,
+        call: CallT | None = None,
+        /,
+        *,
+        name: str | None = None,
+        requires: Any = OWN_NAME,
+        public: bool = False,
+        idempotent: Idempotent = False,
+        timeout: float | None = None,
+        rate_limit: Rate | Sequence[Rate] = (),
+        attempts: int = 1,
+    ) -> Any:
+        """Declares a function that writes, which callers reach by its name.
+
+            @application.command(name="customers.block")
+            async def block(unit: UnitOfWork, id: UUID, reason: str) -> Customer:
+                customer = await unit.get(Customer, id)
+                unit.update(customer, status="blocked", credit_limit=0)
+                unit.add(Activity, customer_id=id, kind="note", subject=reason)
+                return customer
+
+        What its unit of work has collected is committed when it returns, and before the answer is sent; where it raises, nothing
+        was written. With `transaction: Transaction` as its first parameter it reads and writes in a transaction of its own.
+
+        Args:
+            call, name, requires, public, timeout, rate_limit: as in `query`.
+            idempotent: whether calling it twice does what calling it once does, so that clients may repeat it; `"key"` demands an
+                idempotency key of each call.
+            attempts: how often a function with a transaction is run where it loses against another one, at most 10.
+
+        Raises:
+            DeclarationError: the signature or an option is wrong, or another function has its name.
+        """
+        options = Options(
+            name=name,
+            requires=requires,
+            public=public,
+            idempotent=idempotent,
+            timeout=timeout,
+            rate_limit=rate_limit,
+            attempts=attempts,
+        )
+        return self._declared("command", call, options)
+
+    def _declared(self, kind: Kind, call: CallT | None, options: Options) -> Any:
+        def declared(function: CallT) -> CallT:
+            self.functions.add(declare(function, kind, options))
+            return function
+
+        return declared if call is None else declared(call)
 
     def plan(self) -> Plan:
         """The statements that make the schema."""
@@ -215,17 +334,59 @@ class Database:
             )
             yield await stack.enter_async_context(cls.open(address, application, size=size, timeout=timeout))
 
-    def session(self, context: Context, *, timeout: float | None = None) -> Session:
+    def session(self, context: Context, *, timeout: float | None = None, read_only: bool = False) -> Session:
         """A session on behalf of a context.
 
         Args:
             context: who asks.
             timeout: seconds each call may take; None is the database's bound.
+            read_only: whether it refuses to write.
 
         Raises:
             IsolationError: there is no context.
         """
-        return Session(self._store, context, timeout=timeout)
+        return Session(self._store, context, timeout=timeout, read_only=read_only)
+
+    async def call(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        principal: Principal | None,
+        key: str | None = None,
+    ) -> Any:
+        """Calls a function of the application as somebody, as the server would.
+
+            await database.call("customers.list", {"where": {"status": "active"}}, principal=principal)
+
+        Args:
+            name: the function's.
+            arguments: by name.
+            principal: who calls; None for nobody known.
+            key: an idempotency key.
+
+        Returns:
+            The result as JSON-able values; of a stream a list of its items.
+
+        Raises:
+            NotFoundError: there is no such function.
+            FreeholdError: whatever the call is refused with.
+        """
+        function = self.application.functions[name]
+        call = Call(function, Arguments.of_values(arguments or {}), principal, key=key)
+        answer = await self.pipeline().run(call)
+        if answer.stream is not None:
+            return [from_json(item) async for item in answer.stream]
+        return from_json(answer.body)
+
+    def pipeline(self, *, limiter: Limiter | None = None, timeout: float = LONGEST) -> Pipeline:
+        """What runs calls of the application's functions here.
+
+        Args:
+            limiter: who may call now; None lets everybody.
+            timeout: seconds that a call may take whose function says nothing.
+        """
+        return Pipeline(self, limiter=limiter, timeout=timeout)
 
     async def run(
         self,

@@ -9,6 +9,7 @@
     ├── ValidationError           FH100  input is wrong; all issues at once
     │   └── CursorError           FH101  a page cursor is foreign, edited or of another query
     ├── FileError                 FH102  a file cannot be read to its end, or written
+    ├── RequestError              FH103  a request cannot be read
     ├── NotFoundError             FH200  no such record in this organization
     ├── ConcurrencyError          FH201  the record's version is not the expected one
     ├── UniqueError               FH202  another record has this value
@@ -22,12 +23,15 @@
     ├── BulkError                 FH210  a bulk call ended before its items did; part of it is committed
     ├── ForbiddenError            FH300  the context may not do this
     │   └── IsolationError        FH301  the call would leave its organization, or has no context
+    ├── AuthenticationError       FH302  there is no credential, or it is not valid
     ├── TimeoutError              FH400  the statement took longer than its bound
     ├── UnavailableError          FH401  the database cannot be reached, or has no connection free
     ├── OutcomeUnknownError       FH402  whether a write was committed cannot be found out now
+    ├── LimitError                FH403  the caller has asked for more than it may for now
+    ├── InternalError             FH500  a program's own error, of which callers are told nothing
     └── DatabaseError             FH900  the database reported what has no error of its own here
 
-Codes are grouped (0 set-up, 1 input, 2 state, 3 rights, 4 availability, 9 the rest) and never reused. They have five
+Codes are grouped (0 set-up, 1 input, 2 state, 3 rights, 4 availability, 5 the program's own, 9 the rest) and never reused. They have five
 characters so that SQL functions can raise them as SQLSTATE.
 """
 
@@ -36,6 +40,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 __all__ = [
+    "AuthenticationError",
     "BulkError",
     "CommitError",
     "ConcurrencyError",
@@ -48,13 +53,16 @@ __all__ = [
     "FreeholdError",
     "HistoryError",
     "IdempotencyError",
+    "InternalError",
     "IsolationError",
     "Issue",
+    "LimitError",
     "MigrationError",
     "NotFoundError",
     "OutcomeUnknownError",
     "Problem",
     "ReferenceError",
+    "RequestError",
     "RoleError",
     "SerializationError",
     "ServerError",
@@ -217,6 +225,20 @@ class FileError(FreeholdError):
         super().__init__(f"{name}{'' if line is None else f', line {line}'}: {message}", hint=hint)
         self.name = name
         self.line = line
+
+
+class RequestError(FreeholdError):
+    """A request cannot be read: its body, its headers, its method.
+
+    Args:
+        status: the HTTP status that says so: 400, 404, 405, 406, 408, 409, 411, 413, 415, 422, 428 or 431.
+    """
+
+    code = "FH103"
+
+    def __init__(self, message: str, *, status: int = 400, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class NotFoundError(FreeholdError):
@@ -429,6 +451,12 @@ class IsolationError(ForbiddenError):
     code = "FH301"
 
 
+class AuthenticationError(FreeholdError):
+    """There is no credential, or it is not valid. Which of several reasons it is, a stranger is not told."""
+
+    code = "FH302"
+
+
 class TimeoutError(FreeholdError):
     """A statement took longer than its bound and was cancelled, or a lock was not free in time.
 
@@ -468,6 +496,30 @@ class OutcomeUnknownError(FreeholdError):
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON-able values, with the unit's id."""
         return {**super().as_dict(), "unit_id": str(self.unit_id)}
+
+
+class LimitError(FreeholdError):
+    """The caller has asked for more than it may for now. Nothing was done.
+
+    Args:
+        retry_after: seconds after which it may ask again.
+    """
+
+    code = "FH403"
+
+    def __init__(self, message: str, *, retry_after: float, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as JSON-able values, with the seconds to wait."""
+        return {**super().as_dict(), "retry_after": self.retry_after}
+
+
+class InternalError(FreeholdError):
+    """An error of the program itself, of which callers are told nothing: what it was is in the program's log."""
+
+    code = "FH500"
 
 
 class DatabaseError(FreeholdError):

@@ -35,7 +35,7 @@ def _parts(value: Any) -> Iterator[str]:
         yield from _parts([value.records, value.json, value.total, getattr(value, "words", ())])
     elif isinstance(value, BaseModel):
         yield repr(value)
-        yield from _parts(value.model_dump())
+        yield from _parts(dict(value))  # private fields too, which model_dump leaves out
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield from _parts({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
     elif isinstance(value, bytes):

@@ -16,6 +16,13 @@ LONGEST = {"role": 100, "request_id": 200, "client_ip": 45, "user_agent": 512}
 """Characters of each text; the user agent, which strangers choose, is cut, the others are refused when longer."""
 
 
+def _storable(value: str) -> bool:
+    """Whether PostgreSQL's text can hold it."""
+    if "\x00" in value:
+        return False
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
+
+
 def new_id() -> UUID:
     """A UUIDv7 (RFC 9562): unique, and in order of time, so that new rows lie together in an index."""
     return uuid7()
@@ -66,7 +73,7 @@ class Context:
             elif name == "user_agent":
                 mended = value[: longest * 2].replace("\x00", "").encode("utf-8", "replace").decode()
                 object.__setattr__(self, name, mended[:longest])
-            elif len(value) > longest or any(char == "\x00" or "\ud800" <= char <= "\udfff" for char in value):
+            elif len(value) > longest or not _storable(value):
                 issues.append(
                     Issue(
                         (name,), f"must have at most {longest} characters, no NUL and no surrogate", "string_too_long"

@@ -79,6 +79,7 @@ class EntityDescription:
         unique: the composite unique keys.
         indexes: the composite indexes.
         checks: SQL conditions on a row, by name.
+        exposed: the actions that are offered as functions, with the permission that each needs; None is no permission.
     """
 
     name: str
@@ -89,6 +90,7 @@ class EntityDescription:
     unique: tuple[Unique, ...]
     indexes: tuple[Index, ...]
     checks: Mapping[str, str]
+    exposed: Mapping[str, str | None]
 
     @cached_property
     def own(self) -> tuple[FieldDescription, ...]:

@@ -9,6 +9,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
 from uuid import UUID
@@ -28,6 +29,7 @@ from freehold.model.declarations import (
     undeclared_problem,
 )
 from freehold.model.description import BASE_FIELDS, EntityDescription, FieldDescription, plural_snake
+from freehold.model.exposure import Expose, ExposureError, parse_exposed
 from freehold.model.fields import UNREAD, Declaration, Index, Unique, counter, field, reference
 from freehold.model.inputs import prepared
 from freehold.model.kinds import KindError, kind_of, split_optional
@@ -37,7 +39,7 @@ __all__ = ["Entity", "Input"]
 MAXIMUM_INDEXED_TEXT = 600
 """Characters of an indexed string: four bytes each must fit in a B-tree entry of about 2,700 bytes."""
 
-OPTIONS = ("table", "soft_delete", "unique", "indexes", "checks")
+OPTIONS = ("table", "soft_delete", "unique", "indexes", "checks", "expose")
 NAME = r"[a-z][a-z0-9_]{0,39}"
 RESERVED = {"and", "or", "not", "Create", "Patch", "model", *BASE_FIELDS}
 
@@ -104,7 +106,8 @@ class Entity(BaseModel, metaclass=EntityMeta):
             email: str | None = field(default=None, max_length=320, unique=True, ignore_case=True)
 
     Class options: `table` (the table's name; by default the plural of the class's name), `soft_delete`, `unique`
-    (composite keys), `indexes` (composite indexes) and `checks` (SQL conditions by name).
+    (composite keys), `indexes` (composite indexes), `checks` (SQL conditions by name) and `expose` (the actions that are offered
+    as functions: `"all"`, names of them, or a mapping from names to the permission that each needs).
 
     A private field that a read did not ask for, and a relation that it did not include, are not there: to touch one is
     an AttributeError that says how to ask.
@@ -141,6 +144,7 @@ class Entity(BaseModel, metaclass=EntityMeta):
         unique: Sequence[Unique] = (),
         indexes: Sequence[Index] = (),
         checks: Mapping[str, str] | None = None,
+        expose: Expose = (),
     ) -> None:
         """Accepts the class options for type checkers; `__pydantic_init_subclass__` uses them when the fields are known."""
 
@@ -189,6 +193,7 @@ def _describe(
     unique: Sequence[Unique] = (),
     indexes: Sequence[Index] = (),
     checks: Mapping[str, str] | None = None,
+    expose: Expose = (),
 ) -> EntityDescription:
     redeclared = sorted(set(BASE_FIELDS) & set(inspect.get_annotations(cls)))
     if redeclared:
@@ -221,7 +226,12 @@ def _describe(
         unique=tuple(unique),
         indexes=tuple(indexes),
         checks=_checks(cls, checks or {}),
+        exposed={},
     )
+    try:
+        description = replace(description, exposed=parse_exposed(expose, description))
+    except ExposureError as error:
+        raise DeclarationError(f"{cls.__name__}: {error}") from None
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", description.table):
         raise DeclarationError(
             f"{cls.__name__}: table={description.table!r} must be snake case of at most 40 characters"

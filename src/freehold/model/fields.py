@@ -60,7 +60,7 @@ class Declaration:
     def as_row_field(self) -> FieldInfo:
         """The field of the entity's own class: typed, with its default, without bounds (stored rows are read as they are)."""
         if self.private:
-            return FieldInfo(default=UNREAD, description=self.description)
+            return FieldInfo(default=UNREAD, exclude=True, description=self.description)
         if self.default_factory is not None:
             return FieldInfo(default_factory=self.default_factory, description=self.description)
         return FieldInfo(default=self.default, description=self.description)
@@ -106,7 +106,7 @@ def field(
         check: an SQL condition on the table's columns that each row must satisfy: `"quantity <> 0"`.
         search: `session.search` looks in this field (str or list[str]). An entity's first searchable field counts most, then
             the second and the third; the others count alike.
-        private: left out of every answer unless the call asks for it.
+        private: left out of every answer unless the call asks for it, and of what `model_dump` makes of a record.
         immutable: given at creation, never changed.
         description: for people: shown in generated schemas.
     """

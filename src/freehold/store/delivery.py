@@ -113,6 +113,7 @@ class Line:
             statement: for the engine's function `write`.
             arguments: JSON, its $1.
         """
+        self._messenger.check_writes()
         if self._transaction is not None:
             async with self._transaction.savepoint():
                 row = await self._messenger.call(self._call, (None, statement, arguments.decode()))

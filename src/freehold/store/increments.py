@@ -39,7 +39,7 @@ async def increment(messenger: Messenger, cls: type[Entity], id: Any, ack: Any, 
         raise ValidationError.single(
             ("ack",), f"must be 'durable' or 'memory', not {ack!r}"[:120], "ack", subject="increment"
         )
-    messenger.check_open()
+    messenger.check_writes()
     if store.increments is None or messenger.channel is not store.pool:
         return await _increment_at_once(messenger, entity, one)
     send = partial(_send, store, entity, messenger.timeout)

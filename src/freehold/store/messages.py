@@ -11,6 +11,7 @@ from uuid import UUID
 
 from freehold import errors
 from freehold.errors import (
+    ForbiddenError,
     FreeholdError,
     IsolationError,
     OutcomeUnknownError,
@@ -54,6 +55,7 @@ class Messenger:
         moment: reads are about what was then; None is now.
         parent: the messenger of the session that this one came from; when that is closed, this one is too.
         channel: what it sends on: a transaction; None is the parent's, or any connection of the pool.
+        read_only: whether it refuses to send what writes.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Messenger:
         moment: datetime | None = None,
         parent: "Messenger | None" = None,
         channel: Channel | None = None,
+        read_only: bool = False,
     ) -> None:
         if not isinstance(context, Context):
             raise IsolationError(
@@ -79,6 +82,7 @@ class Messenger:
         self.store = store
         self.context = context
         self.open = True
+        self.read_only: bool = read_only or (parent is not None and parent.read_only)
         self._parent = parent
         self.channel: Channel = channel or (parent.channel if parent is not None else store.pool)
         self.timeout = timeout
@@ -191,6 +195,17 @@ class Messenger:
                 pause = min(pause * 2, 1.0)
                 continue
             return _settled(row or {})
+
+    def check_writes(self) -> None:
+        """Whether its session is open, and one that writes.
+
+        Raises:
+            ForbiddenError: it only reads.
+            IsolationError: it is closed.
+        """
+        self.check_open()
+        if self.read_only:
+            raise ForbiddenError("a query does not write", hint="declare the function as a command")
 
     def check_open(self) -> None:
         """Whether its session is open still.

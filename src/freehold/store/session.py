@@ -49,12 +49,19 @@ class Session(Reads, BulkWrites):
         context: who asks.
         timeout: seconds each call may take; None is the database's bound.
         messenger: sends its calls; made from the other arguments where it is not given.
+        read_only: whether it refuses to write.
     """
 
     def __init__(
-        self, store: Store, context: Context, *, timeout: float | None = None, messenger: Messenger | None = None
+        self,
+        store: Store,
+        context: Context,
+        *,
+        timeout: float | None = None,
+        messenger: Messenger | None = None,
+        read_only: bool = False,
     ) -> None:
-        super().__init__(messenger or Messenger(store, context, timeout))
+        super().__init__(messenger or Messenger(store, context, timeout, read_only=read_only))
         self._writer = Writer(self._messenger)
 
     async def __aenter__(self) -> "Session":
@@ -94,7 +101,7 @@ class Session(Reads, BulkWrites):
             TimeoutError: the deadline has passed; nothing was kept.
             UnavailableError: no connection came free in time, or it was lost; nothing was kept.
         """
-        terms = checked_terms(isolation, read_only, deadline)
+        terms = checked_terms(isolation, read_only or self._messenger.read_only, deadline)
         async with held(self._messenger, terms) as messenger:
             yield Transaction(messenger.store, messenger.context, messenger=messenger)
 

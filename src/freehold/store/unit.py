@@ -107,6 +107,11 @@ class UnitOfWork(Reads):
         self.id: UUID | None = None
         """Of the commit that was begun last: what `Session.settle` takes, where that was cancelled and so nothing was told of it."""
 
+    @property
+    def committed(self) -> Commit | None:
+        """What came of it, once it is committed."""
+        return self._done
+
     async def __aenter__(self) -> "UnitOfWork":
         return self
 
@@ -280,7 +285,7 @@ class UnitOfWork(Reads):
 
     def _collecting(self) -> Any:
         """The registry, where the unit still takes changes."""
-        self._messenger.check_open()
+        self._messenger.check_writes()
         if self._done is not None:
             raise ValidationError.single(
                 (),

@@ -91,6 +91,7 @@ class Writer:
 
     async def _written(self, statement: Statement) -> Sequence[Any]:
         """The one row in which a function answers that writes."""
+        self._messenger.check_writes()
         try:
             (row,) = await self._messenger.rows(statement)
         except UnavailableError as error:

@@ -1,0 +1,154 @@
+"""The arguments of a call as they arrive, and the parameters that they are validated into."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pydantic
+from pydantic import BaseModel
+
+from freehold.errors import Issue, RequestError, ValidationError
+from freehold.functions.declaration import Function, Parameters
+from freehold.model.issues import validation_error
+from freehold.model.kinds import split_optional
+
+__all__ = ["Arguments", "checked_json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Arguments by name, in one of three forms.
+
+    Make them with `of_json`, `of_values` or `of_texts`.
+    """
+
+    form: Literal["json", "values", "texts"]
+    given: Any  # Any: bytes, or a mapping
+
+    @classmethod
+    def of_json(cls, body: bytes) -> "Arguments":
+        """A JSON object; nothing is no arguments."""
+        return cls("json", body) if body else NONE
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, Any]) -> "Arguments":
+        """Python values."""
+        return cls("values", values)
+
+    @classmethod
+    def of_texts(cls, texts: Mapping[str, Sequence[str]]) -> "Arguments":
+        """Texts, as query strings and command lines have them: each name with all texts that were given for it."""
+        return cls("texts", texts)
+
+    def parse(self, function: Function) -> Parameters:
+        """The parameters of a function.
+
+        Raises:
+            ValidationError: with all that is wrong.
+            RequestError: the JSON is none, or has a name twice.
+        """
+        try:
+            if self.form == "json":
+                checked_json(self.given)
+                return function.parameters.model_validate_json(self.given)
+            values = self.given if self.form == "values" else self._typed(function)
+            return function.parameters.model_validate(dict(values))
+        except pydantic.ValidationError as error:
+            raise validation_error(error, function.name) from None
+
+    def _typed(self, function: Function) -> dict[str, Any]:
+        readers, issues, values = _readers(function), [], {}
+        for name, texts in self.given.items():
+            reader = readers.get(name)
+            if reader is None:
+                values[name] = list(texts)  # unknown; the model says so together with all else that is wrong
+                continue
+            try:
+                values[name] = reader(texts)
+            except ValueError as error:
+                issues.append(Issue((name,), str(error), "text"))
+        if issues:
+            raise ValidationError(issues, subject=function.name)
+        return values
+
+
+NONE = Arguments("values", {})
+
+
+def checked_json(body: bytes) -> Any:
+    """A body as JSON that means the same to everybody: each name once, no NaN, no nesting without end.
+
+    Raises:
+        RequestError: it is not.
+    """
+    try:
+        return json.loads(body, object_pairs_hook=_once, parse_constant=_refused)
+    except _RepeatedNameError as error:
+        raise RequestError(
+            f"the JSON names {error.args[0]!r} twice in one object"[:200], hint="write it once"
+        ) from None
+    except RecursionError:
+        raise RequestError("the JSON is nested too deeply", hint="a hundred levels are plenty") from None
+    except UnicodeDecodeError:
+        raise RequestError("the body is no UTF-8", hint="send JSON in UTF-8") from None
+    except ValueError as error:
+        told = str(error).split(" (char")[0]
+        raise RequestError(f"the body is no JSON: {told}"[:200], hint="send a JSON object such as {}") from None
+
+
+class _RepeatedNameError(Exception):
+    pass
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _RepeatedNameError(name)
+            seen.add(name)
+    return made
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+@lru_cache(maxsize=4096)
+def _readers(function: Function) -> dict[str, Callable[[Sequence[str]], Any]]:
+    return {name: _reader(info.annotation) for name, info in function.parameters.model_fields.items()}
+
+
+def _reader(annotation: Any) -> Callable[[Sequence[str]], Any]:
+    """How the texts of a parameter become what its type is validated from."""
+    bare, _ = split_optional(annotation)
+    while hasattr(bare, "__metadata__"):
+        bare, _ = split_optional(get_args(bare)[0])
+    origin = get_origin(bare) or bare
+    if origin in (list, tuple, set, frozenset):
+        return list
+    structured = isinstance(origin, type) and issubclass(origin, BaseModel | Mapping)
+    if structured or (origin is Union and not all(_plain(item) for item in get_args(bare))):
+        return _json
+    return _single
+
+
+def _plain(annotation: Any) -> bool:
+    origin = get_origin(annotation) or annotation
+    return not (isinstance(origin, type) and issubclass(origin, BaseModel | Mapping | list | tuple | set))
+
+
+def _single(texts: Sequence[str]) -> str:
+    if len(texts) > 1:
+        raise ValueError("is given more than once; give it once")
+    return texts[0]
+
+
+def _json(texts: Sequence[str]) -> Any:
+    try:
+        return checked_json(_single(texts).encode())
+    except RequestError as error:
+        raise ValueError(f"must be JSON: {error.message}") from None

@@ -1,0 +1,130 @@
+"""What a function answers with, and how its result becomes JSON.
+
+A page that was read `as_json` is passed on as PostgreSQL wrote it. Everything else is written by its declared type. Private
+fields of records are never written: see `freehold.model.fields`.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any, get_args, get_origin
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError, to_json
+
+from freehold.errors import InternalError
+from freehold.model.entity import Entity
+from freehold.model.pages import Page
+
+__all__ = ["Answer", "Result", "result_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What comes of a call.
+
+    Args:
+        body: JSON, or what `media` says.
+        media: the type of the body.
+        version: of the one record that the body is.
+        created: the id of the record that was made.
+        next, previous: cursors of the pages around this one.
+        page: whether the body is a page: `{"data": [...], "next": ..., "previous": ...}`.
+        stream: items, each as JSON, in place of a body; or parts of the body where `media` is not JSON.
+        repeated: whether an earlier call with the same idempotency key had done it.
+        position: of the command's transaction: what a later read gives to see at least this.
+        cache: seconds for which a client may keep it.
+    """
+
+    body: bytes = b"null"
+    media: str = "application/json"
+    version: int | None = None
+    created: UUID | None = None
+    next: str | None = None
+    previous: str | None = None
+    page: bool = False
+    stream: AsyncIterator[bytes] | None = None
+    repeated: bool = False
+    position: int | None = None
+    cache: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A declared result.
+
+    Args:
+        annotation: as declared; of a stream, of one item; of a page, of one record.
+        adapter: writes values of it.
+        page: whether it is a page of them.
+        records: whether there are records in it, whose relations are written where they were included.
+    """
+
+    annotation: Any  # Any: an annotation
+    adapter: TypeAdapter[Any]
+    page: bool = False
+    records: bool = False
+
+    def write(self, value: Any) -> bytes:
+        """A value as JSON.
+
+        Raises:
+            InternalError: it is not of the declared type.
+        """
+        try:
+            return self.adapter.dump_json(value, serialize_as_any=self.records, warnings="error")
+        except PydanticSerializationError as error:
+            raise InternalError("a function returned something else than it declares") from error
+
+    def answer(self, value: Any) -> Answer:
+        """A function's value as its answer."""
+        if isinstance(value, Answer):
+            return value
+        if self.page:
+            return self._page(value)
+        version = value.version if isinstance(value, Entity) else None
+        return Answer(self.write(value), version=version)
+
+    def _page(self, page: Any) -> Answer:
+        if not isinstance(page, Page):
+            raise InternalError(f"a function returned {type(page).__name__}, and declares a page")
+        data = page.json if page.json is not None else self.write(page.records)
+        return page_answer(page, data)
+
+
+def page_answer(page: Page[Any], data: bytes) -> Answer:
+    """The answer with a page.
+
+    Args:
+        page: for its cursors and total.
+        data: its records, a JSON array.
+    """
+    following, previous = page.next, page.previous
+    ends = to_json({"next": following, "previous": previous})
+    if page.total is not None:
+        ends = to_json({"next": following, "previous": previous, "total": page.total})
+    return Answer(b'{"data":' + data + b"," + ends[1:], next=following, previous=previous, page=True)
+
+
+def result_of(annotation: Any) -> Result:
+    """Reads a result's annotation.
+
+    Raises:
+        PydanticUserError: it cannot be written as JSON.
+    """
+    if get_origin(annotation) is Page:
+        (item,) = get_args(annotation)
+        records: TypeAdapter[Any] = TypeAdapter(tuple[item, ...])  # type: ignore[valid-type]  # known at run time
+        return Result(item, records, page=True, records=True)
+    return Result(annotation, TypeAdapter(annotation), records=_has_records(annotation))
+
+
+def with_body(answer: Answer, body: bytes) -> Answer:
+    """The same answer with another body."""
+    return replace(answer, body=body)
+
+
+def _has_records(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, Entity):
+        return True
+    return any(_has_records(item) for item in get_args(annotation))
