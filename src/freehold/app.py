@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pydantic_core import from_json
 
@@ -82,6 +82,36 @@ class Application:
         self.roles = DatabaseRoles(owner_role, application_role)
         self.migrations = None if migrations is None else Path(migrations)
 
+    @overload
+    def query(
+        self,
+        call: CallT,
+        /,
+        *,
+        name: str | None = None,
+        requires: Any = OWN_NAME,
+        public: bool = False,
+        cache: float | None = None,
+        live: bool = False,
+        timeout: float | None = None,
+        rate_limit: Rate | Sequence[Rate] = (),
+        stream: bool = False,
+    ) -> CallT: ...
+    @overload
+    def query(
+        self,
+        call: None = None,
+        /,
+        *,
+        name: str | None = None,
+        requires: Any = OWN_NAME,
+        public: bool = False,
+        cache: float | None = None,
+        live: bool = False,
+        timeout: float | None = None,
+        rate_limit: Rate | Sequence[Rate] = (),
+        stream: bool = False,
+    ) -> Callable[[CallT], CallT]: ...
     def query(
         self,
         call: CallT | None = None,
@@ -135,6 +165,34 @@ class Application:
         )
         return self._declared("query", call, options)
 
+    @overload
+    def command(
+        self,
+        call: CallT,
+        /,
+        *,
+        name: str | None = None,
+        requires: Any = OWN_NAME,
+        public: bool = False,
+        idempotent: Idempotent = False,
+        timeout: float | None = None,
+        rate_limit: Rate | Sequence[Rate] = (),
+        attempts: int = 1,
+    ) -> CallT: ...
+    @overload
+    def command(
+        self,
+        call: None = None,
+        /,
+        *,
+        name: str | None = None,
+        requires: Any = OWN_NAME,
+        public: bool = False,
+        idempotent: Idempotent = False,
+        timeout: float | None = None,
+        rate_limit: Rate | Sequence[Rate] = (),
+        attempts: int = 1,
+    ) -> Callable[[CallT], CallT]: ...
     def command(
         self,
         call: CallT | None = None,
@@ -189,7 +247,7 @@ class Application:
 
     def plan(self) -> Plan:
         """The statements that make the schema."""
-        return plan(self.registry, self.schemas, self.roles, rooms=[SQL, TRANSFER, ANSWERS])
+        return plan(self.registry, self.schemas, self.roles, rooms=[*SQL, TRANSFER, ANSWERS])
 
     def manifest(self) -> dict[str, Any]:
         """The declarations as JSON-able values: what generators read."""

@@ -228,9 +228,9 @@ def _request_families(counts: _Counts) -> Iterator[Metric]:
     yield seconds
     taken = CounterMetricFamily("freehold_stage_seconds", "Time by stage of a call.", labels=["stage"])
     calls = CounterMetricFamily("freehold_stage_calls", "Calls that went through a stage.", labels=["stage"])
-    for stage, (number, sums) in sorted(counts.stages.items()):
+    for stage, (passed, sums) in sorted(counts.stages.items()):
         taken.add_metric([stage], sums)
-        calls.add_metric([stage], number)
+        calls.add_metric([stage], passed)
     yield taken
     yield calls
 
