@@ -51,7 +51,8 @@ class Limits:
             None by default; functions have their own besides (`rate_limit=`).
         strangers: how often one address may call public functions; None for any number. Default 600 times a minute.
             Behind a proxy that is not trusted all clients have one address.
-        processes: how many processes share the rates, when calls are spread over them; each grants its part. Default 1.
+        processes: how many programs share the rates, when calls are spread over them; each grants its part. Default 1. The
+            workers of one `freehold serve` are counted by itself.
         buckets: for how many callers each rate is kept. Default 10,000, about 2 MB when all are in use.
         places: calls at work at once; None (the default) is the number of the pool's connections.
         alone: what part of the places an organization may have while no other one calls. Default 0.8.

@@ -43,11 +43,11 @@ LINGER = 1.0
 REFUSALS = 250
 """An organization's refusals per second; each costs about as much as a short call."""
 
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE = 2.0
 """Seconds for which a refusal is held at most. Those that would be held longer are told at once."""
 
-CROWD = 2_048
-"""Calls that wait, and refusals that are held, of all organizations together."""
+CROWD = 400
+"""Calls that wait, of all organizations together; and refusals that are held. A server has room for more requests than both."""
 
 
 class Clock(Protocol):

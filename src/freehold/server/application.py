@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.app import Application, Database
 from freehold.errors import ConfigurationError, FreeholdError, RequestError, UnavailableError
+from freehold.functions.limits import CallLimiter
 from freehold.postgres.connections import Address
 from freehold.server.api import Api
 from freehold.server.edge import Edge, Observer
@@ -107,6 +108,7 @@ class WebApplication(Mounted):
         self._size = size
         self._database: Database | None = None
         self._given_api = self._api = api
+        self._limiter: CallLimiter | None = None
         self._readiness: Readiness | None = None
         self._announced = 0.0
         self.metrics = Metrics(self._gauges, self._totals, shared)
@@ -178,7 +180,9 @@ class WebApplication(Mounted):
             self._database = database
             self._readiness = Readiness(database)
             if self._given_api is None and self._authenticator is not None:
-                self._api = Api(self.application, database, self._authenticator, self.settings)
+                limits, connections = self.settings.limits, database.store.pool.figures.size
+                self._limiter = None if limits is None else CallLimiter(limits, connections=connections)
+                self._api = Api(self.application, database, self._authenticator, self.settings, self._limiter)
             self._edge.draining = False
             try:
                 async with self._edge.watching(), self._keeping_figures():
@@ -281,10 +285,26 @@ class WebApplication(Mounted):
                 "pool_waiting": pool.waiting,
             }
             found["increments_waiting"] = self._database.increments.waiting
+        if self._limiter is not None:
+            limits = self._limiter.figures
+            found |= {
+                "calls_working": limits.working,
+                "calls_waiting": limits.waiting,
+                "refusals_held": limits.held,
+                "streams_open": limits.streams,
+                "organizations_active": limits.organizations,
+            }
         return found
 
     def _totals(self) -> dict[str, float]:
-        return {} if self._database is None else {"increments_lost": self._database.increments.lost}
+        found: dict[str, float] = {}
+        if self._database is not None:
+            found["increments_lost"] = self._database.increments.lost
+        if self._limiter is not None:
+            limits = self._limiter.figures
+            found |= {"calls_admitted": limits.admitted, "calls_queued": limits.waited}
+            found |= {f"calls_refused_{reason}": count for reason, count in limits.refused.items()}
+        return found
 
 
 def _memory() -> int:
