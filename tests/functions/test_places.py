@@ -43,16 +43,16 @@ async def test_beside_others_the_excess_is_refused_and_the_flooder_makes_room() 
     assert not any(task.done() for task in floods[37:])
     for _ in range(5):
         await hall.out("flood")
-    # It has flooded, and has a fifth of the places now, whoever leaves.
-    assert (hall.limiter.figures.working, len([1 for name, _ in hall.inside if name == "flood"])) == (3, 2)
+    # It has flooded, and has a tenth of the places now, whoever leaves.
+    assert (hall.limiter.figures.working, len([1 for name, _ in hall.inside if name == "flood"])) == (2, 1)
     mine = [hall.ask(other, "other") for _ in range(4)]
     await settled()
     assert all(task.done() for task in [visit, *mine])
     await hall.clock.wind(LONGEST_PAUSE)
     errors = [await refused(task) for task in floods if not task.done() or task.exception()]
-    assert len(errors) == 64 - 7
+    assert len(errors) == 64 - 6
     assert {error.retry_after for error in errors} == {1.0}
-    assert hall.limiter.figures.refused == {"rate": 0, "queue": 27, "wait": 30, "streams": 0}
+    assert hall.limiter.figures.refused == {"rate": 0, "queue": 27, "wait": 31, "streams": 0}
 
 
 async def test_who_held_back_for_as_long_as_told_gets_in() -> None:
@@ -313,7 +313,7 @@ async def test_all_strangers_are_one_organization_where_places_are_given() -> No
         ({"queue": -1}, "queue must be from 0"),
         ({"wait": 0}, "wait must be from 0.001"),
         ({"alone": 2}, "alone must be from 0 to 1"),
-        ({"beside": 0.1}, "flooding must be at most beside"),
+        ({"beside": 0.05}, "flooding must be at most beside"),
         ({"processes": True}, "processes must be"),
         ({"rates": [Rate(1)]}, "rates must be a tuple of rates"),
         ({"strangers": 5}, "strangers must be a rate or None"),

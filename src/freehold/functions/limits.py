@@ -57,7 +57,7 @@ class Limits:
         places: calls at work at once; None (the default) is the number of the pool's connections.
         alone: what part of the places an organization may have while no other one calls. Default 0.8.
         beside: the same beside others. Default 0.5.
-        flooding: the same for one whose queue was full within the last second, beside others. Default 0.2.
+        flooding: the same for one whose queue was full within the last second, beside others. Default 0.1.
         queue: calls of an organization that wait for a place, beside others. Default 32.
         queue_alone: the same while no other one calls. Default 256.
         wait: seconds that a call waits for a place. Default 0.25.
@@ -75,7 +75,7 @@ class Limits:
     places: int | None = None
     alone: float = 0.8
     beside: float = 0.5
-    flooding: float = 0.2
+    flooding: float = 0.1
     queue: int = 32
     queue_alone: int = 256
     wait: float = 0.25

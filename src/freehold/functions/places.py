@@ -8,7 +8,7 @@ processes: each is fair by itself.
 
     alone     nobody else has called in the last second: most of the places, never all, so that a newcomer finds one free
     beside    another organization is there: half of the places
-    flooding  beside another, and more calls waited than may, within the last second: a fifth of the places
+    flooding  beside another, and more calls waited than may, within the last second: a tenth of the places
 
 An equal share would not do for the last one. A process that is busy gives each of two organizations half of its time, and who had all of
 it before waits twice as long. Who asks for more than can be given is made to leave room for those who do not.
