@@ -1,19 +1,12 @@
 """The functions that entities offer: every action, permissions, and what stays hidden."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
 
 from freehold import Database, Principal, errors
-from freehold.functions.pipeline import Call, Pipeline
-from freehold.functions.arguments import Arguments
-from freehold.identity.principal import Origin
-from tests.functions.conftest import as_role
 from tests.functions.shop import shop
-from tests.world import Customer
 
 
 async def called(database: Database, name: str, principal: Principal | None, /, **arguments: Any) -> Any:
