@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 
@@ -25,9 +25,23 @@ from freehold.postgres.address import Address, Driver
 from freehold.postgres.sqlstate import DRIVER_ERRORS, translated, without_effect
 from freehold.postgres.transactions import HeldTransaction, Terms
 
-__all__ = ["Address", "Connection", "Pool", "PoolFigures", "connect"]
+__all__ = ["Address", "Connection", "Observer", "Pool", "PoolFigures", "connect"]
 
 Row = Mapping[str, Any]  # Any: a column's value
+
+
+class Observer(Protocol):
+    """Is told of messages to PostgreSQL, after each."""
+
+    def __call__(self, text: str, seconds: float, error: BaseException | None) -> None:
+        """One message was answered.
+
+        Args:
+            text: the statement; its values are not in it. Of a script, which has its values inside, one word.
+            seconds: from the message to its answer.
+            error: what the driver made of it, where it failed. It may quote values.
+        """
+        ...
 
 
 class Connection:
@@ -135,6 +149,13 @@ class PoolFigures:
     waiting: int
 
 
+def _shown(text: str, arguments: Any) -> str:
+    """A statement for others to see. Scripts are sent as they are, with a context and its seal in them."""
+    if arguments:
+        return text
+    return "commit" if text.endswith("commit") else text.split(None, 1)[0].lower()
+
+
 class Pool:
     """Connections to one database as one role.
 
@@ -168,6 +189,17 @@ class Pool:
         self._open = 0
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._observer: Callable[[Any], None] | None = None
+
+    def observe(self, observer: Observer) -> None:
+        """Has somebody told of each message, from now on. It costs nothing where nobody is."""
+
+        def told(query: Any) -> None:  # Any: the driver's record
+            observer(_shown(query.query, query.args), query.elapsed, query.exception)
+
+        self._observer = told
+        for connection in self._idle:
+            connection.add_query_logger(told)
 
     @property
     def address(self) -> Address:
@@ -327,7 +359,10 @@ class Pool:
     async def _connect(self) -> Driver:
         self._open += 1
         try:
-            return await self._address.open()
+            connection = await self._address.open()
+            if self._observer is not None:
+                connection.add_query_logger(self._observer)
+            return connection
         except BaseException:
             self._open -= 1
             self._wake(None)
