@@ -12,36 +12,22 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import asyncpg
 
 from freehold.errors import ConfigurationError, UnavailableError, ValidationError
 from freehold.model.registry import Constraint
 from freehold.postgres.address import Address, Driver
+from freehold.postgres.observing import Observer, PoolFigures, query_logger
 from freehold.postgres.sqlstate import DRIVER_ERRORS, translated, without_effect
 from freehold.postgres.transactions import HeldTransaction, Terms
 
-__all__ = ["Address", "Connection", "Observer", "Pool", "PoolFigures", "connect"]
+__all__ = ["Address", "Connection", "Pool", "connect"]
 
 Row = Mapping[str, Any]  # Any: a column's value
-
-
-class Observer(Protocol):
-    """Is told of messages to PostgreSQL, after each."""
-
-    def __call__(self, text: str, seconds: float, error: BaseException | None) -> None:
-        """One message was answered.
-
-        Args:
-            text: the statement; its values are not in it. Of a script, which has its values inside, one word.
-            seconds: from the message to its answer.
-            error: what the driver made of it, where it failed. It may quote values.
-        """
-        ...
 
 
 class Connection:
@@ -132,30 +118,6 @@ async def _settle(connection: Driver, seconds: float = 5) -> None:
         connection.terminate()
 
 
-@dataclass(frozen=True, slots=True)
-class PoolFigures:
-    """How a pool is used at the moment.
-
-    Args:
-        size: connections at most.
-        open: connections that are open, or being opened.
-        idle: of these, those that nobody uses.
-        waiting: calls that wait for one.
-    """
-
-    size: int
-    open: int
-    idle: int
-    waiting: int
-
-
-def _shown(text: str, arguments: Any) -> str:
-    """A statement for others to see. Scripts are sent as they are, with a context and its seal in them."""
-    if arguments:
-        return text
-    return "commit" if text.endswith("commit") else text.split(None, 1)[0].lower()
-
-
 class Pool:
     """Connections to one database as one role.
 
@@ -194,9 +156,7 @@ class Pool:
     def observe(self, observer: Observer) -> None:
         """Has somebody told of each message, from now on. It costs nothing where nobody is."""
 
-        def told(query: Any) -> None:  # Any: the driver's record
-            observer(_shown(query.query, query.args), query.elapsed, query.exception)
-
+        told = query_logger(observer)
         self._observer = told
         for connection in self._idle:
             connection.add_query_logger(told)
