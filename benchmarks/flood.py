@@ -76,7 +76,7 @@ class Flood:
 
     def middle(self, figure: str, of: str) -> float:
         """The median over rounds of a figure of `alone`, `beside` or `flooder`."""
-        return statistics.median(getattr(getattr(each, of), figure) for each in self.rounds)
+        return float(statistics.median(getattr(getattr(each, of), figure) for each in self.rounds))
 
     @property
     def ratio(self) -> float:

@@ -81,9 +81,7 @@ def driver_name() -> str:
     return "wrk" if shutil.which("wrk") else "sockets.py (no wrk here: it takes more of the processor)"
 
 
-async def drive(
-    job: Job, folder: Path, port: int, connections: int, seconds: float, *, refusals: bool = False
-) -> Load:
+async def drive(job: Job, folder: Path, port: int, connections: int, seconds: float, *, refusals: bool = False) -> Load:
     """Load a server on the loopback address.
 
     Args:
