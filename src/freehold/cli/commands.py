@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from freehold.app import Database
 from freehold.cli.counters import counters
+from freehold.cli.dev import dev
 from freehold.cli.doctor import doctor
 from freehold.cli.loading import load_application
 from freehold.cli.log import log
@@ -35,6 +36,7 @@ commands.add_typer(migrate, name="migrate")
 commands.add_typer(counters, name="counters")
 commands.command()(doctor)
 commands.command()(serve)
+commands.command()(dev)
 commands.command("import")(import_)
 commands.command("export")(export_)
 
