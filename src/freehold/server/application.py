@@ -101,7 +101,7 @@ class WebApplication(Mounted):
             )
         self.application = application
         self.settings = settings or Settings()
-        self._authenticator = authenticator
+        self._given_authenticator = self._authenticator = authenticator
         self._url = url
         self._given = database
         self._secret = secret
@@ -131,10 +131,7 @@ class WebApplication(Mounted):
             ConfigurationError: the server was not started.
         """
         if self._database is None:
-            raise ConfigurationError(
-                "the server was not started: its lifespan has not begun",
-                hint="where it is mounted, run 'async with server.lifespan():' in the lifespan of the outer application",
-            )
+            raise _not_started()
         return self._database
 
     @property
@@ -142,10 +139,10 @@ class WebApplication(Mounted):
         """Who verifies credentials.
 
         Raises:
-            ConfigurationError: there is nobody.
+            ConfigurationError: the server was not started.
         """
         if self._authenticator is None:
-            raise ConfigurationError("the server has no authenticator", hint="asgi(application, authenticator=...)")
+            raise _not_started()
         return self._authenticator
 
     @property
@@ -182,7 +179,12 @@ class WebApplication(Mounted):
             self._readiness = Readiness(database)
             if self._tracing is not None:
                 self._tracing.observe(database.store.pool)
-            if self._given_api is None and self._authenticator is not None:
+            self._authenticator = self._given_authenticator
+            if self._authenticator is None:
+                own = database.authenticator()
+                stack.push_async_callback(own.close)
+                self._authenticator = own
+            if self._given_api is None:
                 self._api = Api(self.application, database, self._authenticator, self.settings)
             self._edge.draining = False
             try:
@@ -290,6 +292,13 @@ class WebApplication(Mounted):
 
     def _totals(self) -> dict[str, float]:
         return {} if self._database is None else {"increments_lost": self._database.increments.lost}
+
+
+def _not_started() -> ConfigurationError:
+    return ConfigurationError(
+        "the server was not started: its lifespan has not begun",
+        hint="where it is mounted, run 'async with server.lifespan():' in the lifespan of the outer application",
+    )
 
 
 def _memory() -> int:
