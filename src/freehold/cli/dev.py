@@ -131,7 +131,11 @@ def _tell(address: str, known: Sequence[Known], developed: Developed) -> None:
         keys = [{"organization": k.organization, "user": k.email, "role": k.role, "key": k.key} for k in known]
         print_json({"address": address, "keys": keys})
     else:
-        for name, path in (("API", "/api"), ("documentation", "/api/docs"), ("figures", "/metrics")):
+        for name, path in (
+            ("documentation", "/api/docs"),
+            ("description", "/api/openapi.json"),
+            ("figures", "/metrics"),
+        ):
             console.print(f"  {name:<14} [bold]{escape(address)}{path}[/]", highlight=False)
         console.print("  Keys, for development only:")
         for each in known:
@@ -139,5 +143,5 @@ def _tell(address: str, known: Sequence[Known], developed: Developed) -> None:
                 f"    {escape(each.organization)}  {escape(each.email)}  {escape(each.role)}  [bold]{escape(each.key)}[/]",
                 highlight=False,
             )
-        console.print("Ctrl-C stops it.")
+        console.print("It starts anew when the code changes. Ctrl-C stops it.")
     sys.stdout.flush()

@@ -171,21 +171,7 @@ class WebApplication(Mounted):
             RoleError, ConfigurationError, UnavailableError: as `Database.open`.
         """
         async with AsyncExitStack() as stack:
-            database = self._given
-            if database is None:
-                opened = Database.open(self._url or "", self.application, size=self._size, secret=self._secret)
-                database = await stack.enter_async_context(opened)
-            self._database = database
-            self._readiness = Readiness(database)
-            if self._tracing is not None:
-                self._tracing.observe(database.store.pool)
-            self._authenticator = self._given_authenticator
-            if self._authenticator is None:
-                own = database.authenticator()
-                stack.push_async_callback(own.close)
-                self._authenticator = own
-            if self._given_api is None:
-                self._api = Api(self.application, database, self._authenticator, self.settings)
+            await self._open(stack)
             self._edge.draining = False
             try:
                 async with self._edge.watching(), self._keeping_figures():
@@ -201,16 +187,35 @@ class WebApplication(Mounted):
             finally:
                 self._database = None
 
+    async def _open(self, stack: AsyncExitStack) -> None:
+        """Opens what is not given: the database, who verifies credentials, and the API over both."""
+        database = self._given
+        if database is None:
+            opened = Database.open(self._url or "", self.application, size=self._size, secret=self._secret)
+            database = await stack.enter_async_context(opened)
+        self._database = database
+        self._readiness = Readiness(database)
+        if self._tracing is not None:
+            self._tracing.observe(database.store.pool)
+        self._authenticator = self._given_authenticator
+        if self._authenticator is None:
+            own = database.authenticator()
+            stack.push_async_callback(own.close)
+            self._authenticator = own
+        if self._given_api is None:
+            self._api = Api(self.application, database, self._authenticator, self.settings)
+
     async def _live(self, receive: Receive, send: Send) -> None:
         """The lifespan, as ASGI servers ask for it."""
         await receive()
-        try:
-            async with self.lifespan():
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-        except FreeholdError as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.lifespan())
+            except FreeholdError as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
