@@ -63,8 +63,8 @@ class Call:
         principal: who calls; None for nobody known, who may call public functions.
         origin: where the call comes from.
         key: an idempotency key: a repeated call with it gets the first one's answer.
-        content: the bytes of a file, where the function takes one.
         timings: filled while it runs.
+        content: the bytes of a file, where the function takes one.
     """
 
     function: Function
@@ -72,8 +72,8 @@ class Call:
     principal: Principal | None = None
     origin: Origin = field(default_factory=Origin)
     key: str | None = None
-    content: AsyncIterator[bytes] | None = None
     timings: Timings = field(default_factory=Timings)
+    content: AsyncIterator[bytes] | None = None
 
 
 class Sessions(Protocol):
