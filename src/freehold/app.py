@@ -17,6 +17,8 @@ from freehold.engine.seals import check_seal, keep_seal
 from freehold.errors import ConfigurationError, IsolationError
 from freehold.functions.arguments import Arguments
 from freehold.functions.declaration import OWN_NAME, Idempotent, Kind, Options, Rate, declare
+from freehold.functions.idempotency import SQL as ANSWERS
+from freehold.functions.idempotency import IdempotencyKeys
 from freehold.functions.pipeline import LONGEST, Call, Limiter, Pipeline
 from freehold.functions.registry import Functions
 from freehold.identity.principal import Principal
@@ -245,7 +247,7 @@ class Application:
 
     def plan(self) -> Plan:
         """The statements that make the schema."""
-        return plan(self.registry, self.schemas, self.roles, rooms=[SQL, TRANSFER])
+        return plan(self.registry, self.schemas, self.roles, rooms=[*SQL, TRANSFER, ANSWERS])
 
     def manifest(self) -> dict[str, Any]:
         """The declarations as JSON-able values: what generators read."""
@@ -444,7 +446,7 @@ class Database:
             limiter: who may call now; None lets everybody.
             timeout: seconds that a call may take whose function says nothing.
         """
-        return Pipeline(self, limiter=limiter, timeout=timeout)
+        return Pipeline(self, limiter=limiter, keys=IdempotencyKeys(), timeout=timeout)
 
     async def run(
         self,
