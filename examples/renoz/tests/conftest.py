@@ -75,9 +75,7 @@ class Desk:
         order = await self.session.create(Order, customer_id=customer.id, number=f"SO-{number:05}")
         for position, (product, quantity) in enumerate(lines, start=1):
             amount = {"quantity": quantity, "unit_price": 10, "amount": quantity * 10}
-            await self.session.create(
-                OrderLine, order_id=order.id, product_id=product.id, position=position, **amount
-            )
+            await self.session.create(OrderLine, order_id=order.id, product_id=product.id, position=position, **amount)
         return order
 
     async def stock(self, product: Product) -> dict[str, tuple[int, int]]:

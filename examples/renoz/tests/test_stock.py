@@ -134,7 +134,14 @@ async def test_a_cancelled_order_frees_its_goods_and_a_shipped_one_takes_them_al
 async def test_a_line_that_comes_meanwhile_waits_and_is_not_left_out(desk: Desk) -> None:
     product = await desk.stocked(north=5)
     order = await desk.drafted((product, 1))
-    late = {"order_id": order.id, "product_id": product.id, "position": 2, "quantity": 1, "unit_price": 10, "amount": 10}
+    late = {
+        "order_id": order.id,
+        "product_id": product.id,
+        "position": 2,
+        "quantity": 1,
+        "unit_price": 10,
+        "amount": 10,
+    }
     async with desk.session.transaction() as transaction:
         await confirm(transaction, order.id, 1)
         adding = asyncio.create_task(desk.session.create(OrderLine, **late))
@@ -216,7 +223,12 @@ async def test_bulk_steps_in_opposite_order_do_not_wait_in_a_circle(desk: Desk) 
 @alone
 async def test_a_step_needs_its_own_permission(desk: Desk) -> None:
     order = await desk.drafted((await desk.stocked(north=1), 1))
-    for role, status in (("sales", "shipped"), ("warehouse", "confirmed"), ("viewer", "cancelled"), ("nobody", "picked")):
+    for role, status in (
+        ("sales", "shipped"),
+        ("warehouse", "confirmed"),
+        ("viewer", "cancelled"),
+        ("nobody", "picked"),
+    ):
         with pytest.raises(errors.ForbiddenError):
             await desk.call("orders.set_status", role, orders=versioned([order]), status=status)
     for role, name in (("sales", "orders.ship"), ("warehouse", "orders.cancel"), ("viewer", "orders.confirm")):
@@ -240,8 +252,8 @@ async def test_a_placed_order_has_the_prices_of_the_day(desk: Desk, other: Desk)
         tax_percent="10",
     )
     assert (order["status"], order["subtotal"], order["tax"], order["total"]) == ("draft", "29.25", "2.93", "32.18")
+    lines = [{"sku": "none", "quantity": 1}, {"sku": "SKU-77", "quantity": 1}]
     with pytest.raises(errors.ValidationError, match=r"lines\.0\.sku.*lines\.1\.sku") as caught:
-        lines = [{"sku": "none", "quantity": 1}, {"sku": "SKU-77", "quantity": 1}]
         await desk.call("orders.place", customer=buyer.number, number="W-2", lines=lines)
     assert len(caught.value.issues) == 2
     with pytest.raises(errors.NotFoundError):  # the number is not one of theirs
