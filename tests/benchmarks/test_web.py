@@ -23,6 +23,7 @@ from benchmarks.web.peers.callers import NotAuthenticatedError, verifier
 from benchmarks.web.settings import Settings
 from benchmarks.web.workloads import WORKLOADS
 from benchmarks.web.world import World, issued, prepared
+
 from freehold import Database
 from freehold.postgres.server import ServerAddress
 from tests.conftest import Server
