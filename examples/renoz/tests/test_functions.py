@@ -67,7 +67,7 @@ async def test_a_sparkline_has_no_gaps(
         await ordered(desk, acme, day, total)
     await ordered(desk, acme, date(2026, 3, 16), 1_000)  # a day later than asked
     await ordered(desk, acme, date(2026, 3, 15), 1_000, status="cancelled")
-    asked = {"by": by, "points": points, "until": "2026-03-15"}
+    asked: dict[str, Any] = {"by": by, "points": points, "until": "2026-03-15"}
     told = await desk.call("orders.sparkline", customer="C-00001", **asked)
     assert [(point["start"], point["orders"], point["total"]) for point in told] == expected
     await ordered(desk, borealis, date(2026, 3, 15), 2, kind="credit")
@@ -76,7 +76,8 @@ async def test_a_sparkline_has_no_gaps(
     assert {point["orders"] for point in await other.call("orders.sparkline", **asked)} == {0}
     with pytest.raises(errors.NotFoundError):
         await other.call("orders.sparkline", customer="C-00001")
-    for wrong in ({"points": 367}, {"points": 0}, {"by": "hour"}, {"by": "day'; drop table orders"}):
+    wrongs: list[dict[str, Any]] = [{"points": 367}, {"points": 0}, {"by": "hour"}, {"by": "day'; drop table orders"}]
+    for wrong in wrongs:
         with pytest.raises(errors.ValidationError):
             await desk.call("orders.sparkline", **{**asked, **wrong})
 

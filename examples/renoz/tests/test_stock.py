@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -293,10 +294,10 @@ def test_nothing_is_shared_out_twice() -> None:
     def line(position: int, product: Product, quantity: int) -> OrderLine:
         return OrderLine.model_construct(position=position, product_id=product.id, quantity=quantity)
 
-    product = Product.model_construct(id=Product.__entity__.name)
+    product = Product.model_construct(id=UUID(int=1))
     items = {
         product.id: [
-            InventoryItem.model_construct(id=name, warehouse=name, on_hand=on_hand, reserved=reserved)
+            InventoryItem.model_construct(id=UUID(int=ord(name)), warehouse=name, on_hand=on_hand, reserved=reserved)
             for name, on_hand, reserved in (("a", 5, 3), ("b", 4, 0), ("c", 1, 1))
         ]
     }
