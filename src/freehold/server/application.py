@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from freehold.app import Application, Database
 from freehold.errors import ConfigurationError, FreeholdError, RequestError, UnavailableError
 from freehold.postgres.connections import Address
+from freehold.server.api import Api
 from freehold.server.edge import Edge, Observer
 from freehold.server.exchange import exchange_of
 from freehold.server.health import Readiness
@@ -105,7 +106,7 @@ class WebApplication(Mounted):
         self._secret = secret
         self._size = size
         self._database: Database | None = None
-        self._api = api
+        self._given_api = self._api = api
         self._readiness: Readiness | None = None
         self._announced = 0.0
         self.metrics = Metrics(self._gauges, self._totals, shared)
@@ -176,6 +177,8 @@ class WebApplication(Mounted):
                 database = await stack.enter_async_context(opened)
             self._database = database
             self._readiness = Readiness(database)
+            if self._given_api is None and self._authenticator is not None:
+                self._api = Api(self.application, database, self._authenticator, self.settings)
             self._edge.draining = False
             try:
                 async with self._edge.watching(), self._keeping_figures():
