@@ -6,11 +6,11 @@ from typing import Any
 from pydantic_core import from_json
 
 from freehold.errors import ConcurrencyError, FreeholdError, Issue, NotFoundError, ValidationError
+from freehold.functions.results import result_of
 from freehold.identity.principal import Principal
 from freehold.model.entity import Entity
 from freehold.model.permissions import permits
 from freehold.model.registry import Registry
-from freehold.model.values import shaped
 from freehold.server.routes import Route
 
 __all__ = ["explained", "told_current"]
@@ -51,5 +51,4 @@ def told_current(
     own = route.entity is not None and route.entity.name == entity.name
     if not own and not permits(principal.permissions, f"{entity.table}.get"):
         return {}
-    told = {field.name: getattr(current, field.name) for field in entity.fields.values() if not field.private}
-    return {"current": shaped(told)}
+    return {"current": from_json(result_of(type(current)).write(current))}
