@@ -1,6 +1,7 @@
 """Calls over HTTP, each noted with what came back and whether that is what it should be."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -16,6 +17,8 @@ from examples.renoz.service.running import Service
 __all__ = ["Client", "Reply", "Seen"]
 
 SECONDS = 30.0
+IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{23}(?=[0-9a-f]{4})")
+"""All of an id but its end."""
 TOLD = ("number", "status", "version", "on_hand", "reserved", "changed", "failed")
 """What is told of an answer, where it has it."""
 
@@ -126,7 +129,7 @@ class Client:
         if expect is not None and not wrong:
             wrong = _compared(expect, take, reply.body)
         name = "nobody" if caller is None else caller if caller in self.service.keys else "a stranger"
-        request = f"{method} {unquote(path)}"
+        request = f"{method} {IDS.sub('…', unquote(path))}"
         self.seen.append(Seen(function, request, name, response.status_code, _told(reply), milliseconds, wrong))
         return reply
 
@@ -185,5 +188,6 @@ def _told(reply: Reply) -> str:
     if isinstance(body.get("data"), list):
         total = f" of {body['total']}" if "total" in body else ""
         return f"a page of {len(body['data'])}{total}{', and more' if body.get('next') else ''}"
-    known = [name for name in TOLD if name in body] or [name for name, value in body.items() if isinstance(value, int)]
-    return ", ".join(f"{name} {body[name]}" for name in known)
+    known = [name for name in TOLD if isinstance(body.get(name), str | int)]
+    known = known or [name for name, value in body.items() if isinstance(value, str | int)]
+    return ", ".join(f"{name} {body[name]}" for name in known) or ", ".join(body)

@@ -61,8 +61,9 @@ class Ran:
         return wrong
 
 
-def lines_for(service: Service, playground: Playground) -> list[Line]:
+async def lines_for(service: Service, playground: Playground) -> list[Line]:
     """The lines for a server and its playground, in an order in which they can be pasted one after the other."""
+    tag = await _tag(f"{service.address}/api/customers/{playground.customer.id}", service.keys["aurora"])
     customer, api = playground.customer.id, f"{service.address}/api"
     aurora, harbour = service.keys["aurora"], service.keys["harbour"]
     chosen = "status=active&credit_limit.gte=25000&order=-credit_limit,name&limit=2&select=number,name,credit_limit"
@@ -72,10 +73,10 @@ def lines_for(service: Service, playground: Playground) -> list[Line]:
     made = '{"number":"D-00002","name":"Kelvin & Co","tags":["referral"]}'
     return [
         Line("A page: filter, order, fields", _curl(f"{api}/customers?{chosen}", aurora), 200, '"data":[{'),
-        Line("One record; the ETag is its version", _curl(f"{api}/customers/{customer}", aurora, shown=True), 200, '"1"'),
+        Line("One record, with its version in the ETag", _curl(f"{api}/customers/{customer}", aurora, shown=True), 200, tag),
         Line(
             "The same, where it has not changed",
-            _curl(f"{api}/customers/{customer}", aurora, {"If-None-Match": '"1"'}, shown=True),
+            _curl(f"{api}/customers/{customer}", aurora, {"If-None-Match": tag}, shown=True),
             304,
             "304",
         ),
@@ -113,6 +114,13 @@ def lines_for(service: Service, playground: Playground) -> list[Line]:
         Line("A stream", _curl(f"{api}/functions/activities.stream?most=3", aurora, flags="-sN"), 200, '"source"'),
         Line("The other organization asks for the same record", _curl(f"{api}/customers/{customer}", harbour), 404, "FH200"),
     ]  # fmt: skip
+
+
+async def _tag(url: str, key: str) -> str:
+    """A record's ETag."""
+    async with httpx.AsyncClient(timeout=SECONDS, trust_env=False) as client:
+        answer = await client.get(url, headers={"Authorization": f"Bearer {key}"})
+    return str(answer.headers.get("etag", '""'))
 
 
 async def run_line(line: Line) -> Ran:

@@ -81,7 +81,7 @@ async def receive(database: Database, session: Session, console: Console, *, por
     configure(settings)
     try:
         async with served(database, port=port, settings=settings) as service:
-            lines = lines_for(service, await prepare(session))
+            lines = await lines_for(service, await prepare(session))
             print_service(console, service, port)
             print_lines(console, lines)
             console.print("\nServing until Ctrl-C.", style="bold")
@@ -109,7 +109,7 @@ async def visit(
             async with Client(service) as client:
                 with console.status("Calling each function"):
                     await check_all(Case(client, data, await prepare(session)))
-            lines = lines_for(service, await prepare(session))  # which begin with version 1
+            lines = await lines_for(service, await prepare(session))  # which begin with version 1
             print_lines(console, lines)
             with console.status("Running the lines"):
                 ran = [await run_line(line) for line in lines]
