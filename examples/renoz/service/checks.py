@@ -125,7 +125,11 @@ async def _reads(case: Case) -> None:
     await ask("customers.aggregate", "GET", path, caller="harbour", expect=counts, take=_counts)
     await ask("customers.history", "GET", f"{own}/history", expect=["create"], take=_actions)
     size = len(case.data["harbour"].customers)
-    await ask("customers.export", "GET", "/api/customers/export", caller="harbour", expect=size, take=len)
+    path = "/api/customers/export?format=jsonl&fields=number,name"
+    await ask("customers.export", "GET", path, caller="harbour", expect=size, take=len)
+    path = "/api/customers/export?format=csv&fields=number&status=active"
+    active = sorted(row["number"] for row in case.data["harbour"].customers if row["status"] == "active")
+    await ask("customers.export", "GET", path, caller="harbour", expect=active, take=_lines)
 
 
 async def _writes(case: Case) -> None:
@@ -154,20 +158,22 @@ async def _writes(case: Case) -> None:
 async def _many(case: Case) -> None:
     """Many at once: an import, a batch, and a status for several."""
     ask, command = case.client.ask, case.client.command
-    rows = b'{"number":"D-00010","name":"Ten"}\n{"number":"D-00011","name":"Eleven"}\n'
-    media = {"Content-Type": "application/x-ndjson"}
-    await ask("customers.import", "POST", "/api/customers/import", content=rows, headers=media)
+    rows = b"number,name,status\nD-00010,Ten,active\nD-00011,Eleven,active\nD-00012,Twelve,lost\n"
+    media = {"Content-Type": "text/csv"}
+    path = f"/api/customers/import?format=csv&run={uuid4()}"
+    counted = {"rows": 3, "created": 2, "refused": 1}
+    await ask("customers.import", "POST", path, content=rows, headers=media, expect=counted)
     items = [{"id": str(case.playground.customer.id), "version": version} for version in (1, 1)]
-    told = await command(
-        "customers.set_status", {"customers": items, "status": "inactive"}, expect={"changed": 1, "failed": 1}
-    )
-    version = told.body["results"][0]["version"]
+    counted = {"changed": 1, "failed": 1}
+    done = await command("customers.set_status", {"customers": items, "status": "inactive"}, expect=counted)
+    version = done.body["results"][0]["version"]
     await command("customers.set_status", {"customers": [{**items[0], "version": version}], "status": "active"})
     calls = [
         {"id": "a", "function": "customers.get", "arguments": {"id": items[0]["id"]}},
         {"id": "b", "function": "customers.get", "arguments": {"id": str(uuid4())}},
     ]
-    await ask("/api/batch", "POST", "/api/batch", body={"calls": calls})
+    told = ["result", "problem"]
+    await ask("/api/batch", "POST", "/api/batch", body={"calls": calls}, expect=told, take=_of_batch)
 
 
 async def _orders(case: Case) -> None:
@@ -284,6 +290,14 @@ def _counts(body: Any) -> Any:
 
 def _actions(body: Any) -> Any:
     return [change["action"] for change in body["data"]]
+
+
+def _of_batch(body: Any) -> Any:
+    return [next(name for name in ("result", "problem") if name in item) for item in body["results"]]
+
+
+def _lines(body: Any) -> Any:
+    return sorted(body.splitlines()[1:])
 
 
 def _first_issue(body: Any) -> Any:
