@@ -165,9 +165,12 @@ def _alike(value: Any) -> Any:
 
 def _parsed(response: httpx.Response) -> Any:
     media = response.headers.get("content-type", "").partition(";")[0]
-    if media == "application/x-ndjson":
-        return [json.loads(line) for line in response.text.splitlines()]
-    return response.json() if media.endswith("json") and response.content else response.text
+    try:
+        if media == "application/x-ndjson":
+            return [json.loads(line) for line in response.text.splitlines()]
+        return response.json() if media.endswith("json") and response.content else response.text
+    except ValueError:  # what it says that it is, it is not: a difference wherever something is expected of it
+        return response.text
 
 
 def _told(reply: Reply) -> str:

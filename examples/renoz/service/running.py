@@ -10,7 +10,6 @@ from examples.renoz.data import ORGANIZATIONS
 from examples.renoz.entities import application
 from freehold import Database
 from freehold.errors import ConfigurationError, ForbiddenError
-from freehold.identity.authentication import Authenticator
 from freehold.identity.development import DevelopmentKeys
 from freehold.server import Settings, asgi
 from freehold.server.listening import address_of, bind
