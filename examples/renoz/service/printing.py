@@ -42,31 +42,37 @@ def print_lines(console: Console, lines: Sequence[Line]) -> None:
 
 
 def print_seen(console: Console, seen: Sequence[Seen], ran: Sequence[Ran], uncalled: Sequence[str]) -> None:
-    """What the check saw."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    """What the check saw: each call, and each line."""
     room = max(console.width - 32, 40)  # beside the other columns
-    table.add_column("call", no_wrap=True, max_width=room * 11 // 20)
-    table.add_column("as", no_wrap=True)
-    table.add_column("status", justify="right")
-    table.add_column("what came back", no_wrap=True, max_width=room * 9 // 20)
-    table.add_column("ms", justify="right")
+    calls = _table("call", "as", "status", "what came back", "ms")
+    calls.columns[0].max_width, calls.columns[3].max_width = room * 12 // 20, room * 8 // 20
     for each in seen:
-        status = str(each.status)
-        _add(table, each.request, each.caller, status, each.told, each.milliseconds, each.differences)
-    for each_line in ran:
-        status = str(each_line.status)
-        _add(table, f"# {each_line.line.says}", "a line", status, "", each_line.milliseconds, each_line.differences)
-    console.print()
-    console.print(table)
+        told = (each.caller, str(each.status), each.told, f"{each.milliseconds:.1f}")
+        calls.add_row(_marked(each.request, each.differences), *told)
+        _add_differences(calls, each.differences)
+    lines = _table("line", "status", "ms")
+    for one in ran:
+        lines.add_row(_marked(one.line.says, one.differences), str(one.status), f"{one.milliseconds:.1f}")
+        _add_differences(lines, one.differences)
+    for table in (calls, lines):
+        console.print()
+        console.print(table)
     for name in uncalled:
         console.print(Text(f"✗ {name} was not called", style="bold red"))
 
 
-def _add(
-    table: Table, call: str, caller: str, status: str, told: str, milliseconds: float, differences: Sequence[str]
-) -> None:
-    mark = ("✗ ", "bold red") if differences else ("✓ ", "green")
-    table.add_row(Text.assemble(mark, call), caller, status, Text(told), f"{milliseconds:.1f}")
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in names:
+        table.add_column(name, no_wrap=True, justify="right" if name in ("status", "ms") else "left")
+    return table
+
+
+def _marked(text: str, differences: Sequence[str]) -> Text:
+    return Text.assemble(("✗ ", "bold red") if differences else ("✓ ", "green"), text)
+
+
+def _add_differences(table: Table, differences: Sequence[str]) -> None:
     for difference in differences:
         table.add_row(Text(f"  {difference}", style="red", overflow="fold", no_wrap=False))
 

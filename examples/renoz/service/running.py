@@ -62,7 +62,7 @@ async def served(database: Database, *, port: int = PORT, settings: Settings | N
     development = DevelopmentKeys()
     keys = {profile.slug: development.add(profile.slug, profile.user_email) for profile in ORGANIZATIONS}
     keys["viewer"] = development.add(ORGANIZATIONS[0].slug, VIEWER)
-    authenticator = Authenticator(database.system("authentication"), roles=application.grants, development=development)
+    authenticator = database.authenticator(development=development)
     server = asgi(
         application, database=database, settings=settings or Settings(development=True), authenticator=authenticator
     )
