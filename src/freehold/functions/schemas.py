@@ -121,6 +121,8 @@ class _ContractSchema(GenerateJsonSchema):
             made = super().model_schema(schema)
         finally:
             self._within.pop()
+        if self.mode == "serialization" and made.get("additionalProperties") is False:
+            del made["additionalProperties"]  # what is answered may have more, one day
         if issubclass(cls, Entity) and self.mode == "serialization":
             _as_record(made, cls)
         return made
@@ -172,7 +174,12 @@ def _decimal(schema: core_schema.DecimalSchema) -> Schema:
         pattern = f"^{'' if positive else '-?'}{whole}{fraction}$"
         reach = 10 ** (digits - places) - 1
         number = {"type": "integer", "minimum": -reach, "maximum": reach}
-    for keyword, bound in (("minimum", least), ("exclusiveMinimum", above), ("maximum", highest), ("exclusiveMaximum", below)):
+    for keyword, bound in (
+        ("minimum", least),
+        ("exclusiveMinimum", above),
+        ("maximum", highest),
+        ("exclusiveMaximum", below),
+    ):
         if bound is not None:
             tighter = keyword in number and abs(bound) > abs(number[keyword])
             number[keyword] = number[keyword] if tighter else int(bound) if bound == int(bound) else float(bound)
@@ -200,7 +207,11 @@ def _relate(shared: dict[str, Schema], registry: Registry, records: Mapping[str,
             where = f"where the call includes `{relation.name}`"
             if relation.many:
                 properties[relation.name] = {"type": "array", "items": target, "description": where}
-                properties[f"{relation.name}_count"] = {"type": "integer", "minimum": 0, "description": f"{where} as a count"}
+                properties[f"{relation.name}_count"] = {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": f"{where} as a count",
+                }
             else:
                 properties[relation.name] = {"anyOf": [target, {"type": "null"}], "description": where}
 
