@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -10,6 +11,9 @@ from rich.console import Console
 
 from benchmarks import bulk, invoices, log_trigger, report, scale
 from benchmarks.harness import Plan, run
+from benchmarks.web.compare import compare as compare_servers
+from benchmarks.web.measure import Plan as ServersPlan
+from benchmarks.web.workloads import WORKLOADS as SERVED
 from benchmarks.workloads import WORKLOADS
 from benchmarks.world import world
 
@@ -18,16 +22,32 @@ FOLDER = Path(".freehold/benchmarks")
 """The embedded server's; removing it has the next run begin anew."""
 
 
+ALL_SERVED = "http"
+"""Names all comparisons of servers."""
+
+
 def arguments() -> argparse.Namespace:
     """What the command line asks for; without anything, all of it."""
     names = [benchmark.name for benchmark in WORKLOADS] + [log_trigger.NAME, *BULK, invoices.NAME, scale.NAME]
-    plan = Plan()
+    names += [ALL_SERVED, *(workload.name for workload in SERVED)]
+    plan, served = Plan(), ServersPlan()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compares Freehold with its peers.")
     parser.add_argument("only", nargs="*", metavar="ONLY", help=f"benchmarks to run, of: {', '.join(names)} (all)")
-    parser.add_argument("--rounds", type=int, default=plan.rounds, help="turns of each contender (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=plan.seconds, help="length of a turn (%(default)s)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help=f"turns of each contender ({plan.rounds}; {served.rounds} where servers are compared)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help=f"length of a turn ({plan.seconds:g}; {served.seconds:g} where servers are compared)",
+    )
     parser.add_argument("--warm-up", type=float, default=plan.warm_up, help="seconds before the rounds (%(default)s)")
-    parser.add_argument("--connections", type=int, nargs="*", default=plan.workers, help="at a time (1 8)")
+    parser.add_argument(
+        "--connections", type=int, nargs="*",
+        help=f"at a time ({_spaced(plan.workers)}; {_spaced(served.connections)} where servers are compared)",
+    )  # fmt: skip
     parser.add_argument("--paths", nargs="*", choices=plan.paths, default=plan.paths, help="ways to the server (all)")
     parser.add_argument("--seed", type=int, default=plan.seed, help="of the order of turns (%(default)s)")
     parser.add_argument(
@@ -50,19 +70,28 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-async def main(only: Sequence[str], plan: Plan, many: bulk.Plan, size: scale.Scale) -> None:
+def _spaced(numbers: Sequence[int]) -> str:
+    return " ".join(map(str, numbers))
+
+
+async def main(only: Sequence[str], plan: Plan, many: bulk.Plan, size: scale.Scale, servers: ServersPlan) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = report.WIDTH
     started = perf_counter()
     written: list[Path] = []
-    if not only or set(only) - {scale.NAME, invoices.NAME, *BULK}:
+    served = {ALL_SERVED, *(workload.name for workload in SERVED)}
+    if not only or set(only) - {scale.NAME, invoices.NAME, *BULK, *served}:
         written += await _compare(only, plan, console)
     for name, measure in BULK.items():
         if not only or name in only:
             figures = await measure(many)
             report.print_bulk(console, figures)
             written += report.write_bulk(figures, many)
+    if not only or served & set(only):
+        written += await compare_servers(
+            servers, console, lambda name: not only or bool({name, ALL_SERVED} & set(only))
+        )
     if not only or invoices.NAME in only:
         imported = await invoices.measure()
         report.print_import(console, imported)
@@ -98,11 +127,18 @@ async def _compare(only: Sequence[str], plan: Plan, console: Console) -> list[Pa
 
 if __name__ == "__main__":
     given = arguments()
+    asked = {name: value for name in ("rounds", "seconds") if (value := getattr(given, name)) is not None}
+    connections = given.connections
+    plan = Plan(warm_up=given.warm_up, paths=given.paths, seed=given.seed, **asked)
+    servers = ServersPlan(seed=given.seed, **asked)
+    if connections is not None:
+        plan, servers = replace(plan, workers=connections), replace(servers, connections=connections)
     asyncio.run(
         main(
             given.only,
-            Plan(given.rounds, given.seconds, given.warm_up, given.connections, given.paths, given.seed),
-            bulk.Plan(min(given.rounds, 5), given.records, max(given.records // 10, 1), seed=given.seed),
+            plan,
+            bulk.Plan(min(plan.rounds, 5), given.records, max(given.records // 10, 1), seed=given.seed),
             scale.Scale(given.customers, given.callers, given.measured, seed=given.seed),
+            servers,
         )
     )

@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 OURS, PEER = "#1f6f5c", "#b8c4c2"
 
 
-def _pyplot() -> Any:
+def charts() -> Any:
     """What draws the charts: it comes with the benchmarks' own dependencies, and is not there for the tests."""
     import matplotlib as mpl
     from matplotlib import pyplot
@@ -100,7 +100,7 @@ def print_setting(console: Console, benchmark: Benchmark[Any, Any], setting: Set
 def write(benchmark: Benchmark[Any, Any], settings: Sequence[Setting], around: Mapping[str, object]) -> Sequence[Path]:
     """Write `results/<name>.json` and `.svg`."""
     rows = [_row(benchmark, setting, each) for setting in settings for each in setting.measured]
-    return _write(
+    return write_json(
         benchmark.name, {"name": benchmark.name, "title": benchmark.title, **around, "results": rows}
     ), _chart(benchmark, settings)
 
@@ -134,7 +134,7 @@ def _row(benchmark: Benchmark[Any, Any], setting: Setting, each: Measured) -> di
     return row
 
 
-def _write(name: str, content: Mapping[str, object]) -> Path:
+def write_json(name: str, content: Mapping[str, object]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(content, indent=2) + "\n")
@@ -145,7 +145,7 @@ def _chart(benchmark: Benchmark[Any, Any], settings: Sequence[Setting]) -> Path:
     """A panel per setting; a bar per contender, as long as its calls per second."""
     columns = min(2, len(settings))
     lines = -(-len(settings) // columns)
-    figure, axes = _pyplot().subplots(lines, columns, figsize=(6.2 * columns, 0.7 + 2.4 * lines), squeeze=False)
+    figure, axes = charts().subplots(lines, columns, figsize=(6.2 * columns, 0.7 + 2.4 * lines), squeeze=False)
     for axis in axes.flat[len(settings) :]:
         axis.set_visible(False)
     for axis, setting in zip(axes.flat, settings, strict=False):
@@ -162,14 +162,14 @@ def _chart(benchmark: Benchmark[Any, Any], settings: Sequence[Setting]) -> Path:
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{benchmark.title} (calls per second)", fontsize=11)
-    return _save(benchmark.name, figure)
+    return save_chart(benchmark.name, figure)
 
 
-def _save(name: str, figure: Any) -> Path:  # matplotlib is untyped here
+def save_chart(name: str, figure: Any) -> Path:  # matplotlib is untyped here
     figure.tight_layout()
     path = RESULTS / f"{name}.svg"
     figure.savefig(path, metadata={"Date": None})
-    _pyplot().close(figure)
+    charts().close(figure)
     return path
 
 
@@ -198,7 +198,7 @@ def write_costs(costs: Sequence[log_trigger.Cost], around: Mapping[str, object])
         }
         for cost in costs
     ]
-    figure, axis = _pyplot().subplots(figsize=(6.2, 2.4))
+    figure, axis = charts().subplots(figsize=(6.2, 2.4))
     names = [cost.way for cost in costs]
     axis.barh(names, [cost.with_log for cost in costs], color=OURS, label="with the log")
     axis.barh(names, [cost.without for cost in costs], color=PEER, label="without")
@@ -207,7 +207,7 @@ def write_costs(costs: Sequence[log_trigger.Cost], around: Mapping[str, object])
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     content = {"name": log_trigger.NAME, "title": log_trigger.TITLE, **around, "results": rows}
-    return _write(log_trigger.NAME, content), _save(log_trigger.NAME, figure)
+    return write_json(log_trigger.NAME, content), save_chart(log_trigger.NAME, figure)
 
 
 def print_bulk(console: Console, outcome: bulk.Outcome) -> None:
@@ -255,7 +255,7 @@ def write_bulk(outcome: bulk.Outcome, plan: bulk.Plan) -> Sequence[Path]:
     }  # fmt: skip
     if outcome.slowest is not None:
         content["call_of_a_thousand_p95_seconds"] = round(outcome.slowest, 4)
-    figure, axis = _pyplot().subplots(figsize=(6.2, 0.9 + 0.4 * len(rows)))
+    figure, axis = charts().subplots(figsize=(6.2, 0.9 + 0.4 * len(rows)))
     shown = list(reversed(outcome.measured))
     rates = [each.rate(outcome.rows) for each in shown]
     bars = axis.barh([each.label for each in shown], rates, color=[OURS if each is ours else PEER for each in shown])
@@ -264,7 +264,7 @@ def write_bulk(outcome: bulk.Outcome, plan: bulk.Plan) -> Sequence[Path]:
     axis.margins(x=0.15)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
-    return _write(outcome.name, content), _save(outcome.name, figure)
+    return write_json(outcome.name, content), save_chart(outcome.name, figure)
 
 
 def print_import(console: Console, outcome: invoices.Outcome) -> None:
@@ -288,7 +288,7 @@ def write_import(outcome: invoices.Outcome) -> Sequence[Path]:
     content = {"name": invoices.NAME, "title": invoices.TITLE, **asdict(outcome)}
     content |= {"target_seconds": invoices.LONGEST, "target_peak": invoices.MOST_MEMORY}
     content["met"] = outcome.seconds <= invoices.LONGEST and outcome.peak <= invoices.MOST_MEMORY
-    return [_write(invoices.NAME, content)]
+    return [write_json(invoices.NAME, content)]
 
 
 def print_scale(console: Console, outcome: scale.Outcome) -> None:
@@ -365,13 +365,13 @@ def write_scale(outcome: scale.Outcome, machine: Mapping[str, str]) -> Sequence[
         "calls_per_second": round(outcome.calls / outcome.seconds, 1),
         "results": rows,
     }
-    return _write(scale.NAME, content), _scale_chart(measured)
+    return write_json(scale.NAME, content), _scale_chart(measured)
 
 
 def _scale_chart(measured: Sequence[scale.Measured]) -> Path:
     """A bar per kind of call, as long as its 95th percentile, with a mark at its target."""
     shown = list(reversed(measured))
-    figure, axis = _pyplot().subplots(figsize=(6.2, 0.9 + 0.3 * len(shown)))
+    figure, axis = charts().subplots(figsize=(6.2, 0.9 + 0.3 * len(shown)))
     names = [each.call.name for each in shown]
     bars = axis.barh(names, [each.at(95) for each in shown], color=OURS)
     axis.bar_label(bars, [f"{each.at(95):,.1f}" for each in shown], padding=3, fontsize=8)
@@ -382,4 +382,4 @@ def _scale_chart(measured: Sequence[scale.Measured]) -> Path:
     axis.margins(x=0.15)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
-    return _save(scale.NAME, figure)
+    return save_chart(scale.NAME, figure)
