@@ -16,6 +16,7 @@ from freehold.engine.seals import check_seal, keep_seal
 from freehold.errors import ConfigurationError, IsolationError
 from freehold.functions.arguments import Arguments
 from freehold.functions.declaration import OWN_NAME, Idempotent, Kind, Options, Rate, declare
+from freehold.functions.exposed import exposed
 from freehold.functions.idempotency import SQL as ANSWERS
 from freehold.functions.idempotency import IdempotencyKeys
 from freehold.functions.manifest import manifest_of
@@ -76,7 +77,7 @@ class Application:
     ) -> None:
         self.name = name
         self.registry = Registry(entities)
-        self.functions = Functions()
+        self.functions = Functions(exposed(self.registry))
         self.grants = roles if isinstance(roles, Roles) else Roles(roles)
         self.schemas = Schemas(engine_schema, schema)
         self.roles = DatabaseRoles(owner_role, application_role)

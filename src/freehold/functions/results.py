@@ -99,10 +99,14 @@ def page_answer(page: Page[Any], data: bytes) -> Answer:
         page: for its cursors and total.
         data: its records, a JSON array.
     """
-    following, previous = page.next, page.previous
+    return paged(data, page.next, page.previous, page.total)
+
+
+def paged(data: bytes, following: str | None, previous: str | None = None, total: int | None = None) -> Answer:
+    """The answer with a page's data, a JSON array, and the cursors of the pages around it."""
     ends = to_json({"next": following, "previous": previous})
-    if page.total is not None:
-        ends = to_json({"next": following, "previous": previous, "total": page.total})
+    if total is not None:
+        ends = to_json({"next": following, "previous": previous, "total": total})
     return Answer(b'{"data":' + data + b"," + ends[1:], next=following, previous=previous, page=True)
 
 

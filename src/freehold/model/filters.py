@@ -24,8 +24,9 @@ from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.inputs import prepared
 from freehold.model.issues import shown, validation_error
 from freehold.model.kinds import Kind, KindError, kind_of, split_optional
-from freehold.model.registry import Registry, Relation, suggestion, unknown
+from freehold.model.registry import Relation, suggestion, unknown
 from freehold.model.values import stored
+from freehold.model.vocabulary import Vocabulary
 
 __all__ = ["OPERATORS", "And", "Compare", "Filter", "Not", "Or", "Target", "Where", "operators_of", "parse_filter"]
 
@@ -105,32 +106,37 @@ class Not:
 
 Filter = Compare | And | Or | Not
 
+EVERYTHING = And(())
+"""No condition: one object, so that what is made of it can be kept."""
+
 
 def parse_filter(
-    where: Where | None, entity: EntityDescription, registry: Registry, *, subject: str = "where"
+    where: Where | None, entity: EntityDescription, vocabulary: Vocabulary, *, subject: str = "where"
 ) -> Filter:
     """Reads a filter.
 
     Args:
         where: as the module's docstring shows; None is no condition.
         entity: whose records are filtered.
-        registry: knows the relations.
+        vocabulary: the fields and relations that it may name.
         subject: what the argument is called, for errors.
 
     Raises:
         ValidationError: with every issue: unknown field or operator, a value of the wrong type, too much of anything.
     """
-    parser = _Parser(entity, registry)
-    parsed = parser.mapping({} if where is None else where, (), 0)
+    if where is None:
+        return EVERYTHING
+    parser = _Parser(entity, vocabulary)
+    parsed = parser.mapping(where, (), 0)
     if parser.issues:
         raise ValidationError(parser.issues, subject=subject)
     return parsed
 
 
 class _Parser:
-    def __init__(self, entity: EntityDescription, registry: Registry) -> None:
+    def __init__(self, entity: EntityDescription, vocabulary: Vocabulary) -> None:
         self.entity = entity
-        self.registry = registry
+        self.vocabulary = vocabulary
         self.issues: list[Issue] = []
         self.conditions = 0
 
@@ -177,7 +183,7 @@ class _Parser:
                 self.issue(path, f"is one of more than {MAXIMUM_CONDITIONS} conditions; use fewer", "too_many")
             return []
         try:
-            target = _resolve(key, self.entity, self.registry, path)
+            target = _resolve(key, self.entity, self.vocabulary, path)
         except ValidationError as error:
             for issue in error.issues:
                 self.issue(issue.path, issue.message, issue.code)
@@ -265,31 +271,24 @@ def operators_of(kind: Kind) -> tuple[str, ...]:
     return (*EQUALITY, "is_null")
 
 
-def _resolve(key: str, entity: EntityDescription, registry: Registry, path: tuple[str | int, ...]) -> Target:
+def _resolve(key: str, entity: EntityDescription, vocabulary: Vocabulary, path: tuple[str | int, ...]) -> Target:
     relations: list[Relation] = []
     steps = key.split(".")
-    while len(steps) > 1 and steps[0] not in entity.fields:
-        relation = registry.relation(entity, steps[0])
+    fields, known = vocabulary.fields[entity.name], vocabulary.relations[entity.name]
+    while len(steps) > 1 and steps[0] not in fields:
+        relation = known.get(steps[0])
         if relation is None:
-            raise unknown(
-                path, "field or relation", steps[0], [*entity.fields, *registry.relations[entity.name]], "where"
-            )
+            raise unknown(path, "field or relation", steps[0], [*fields, *known], "where")
         if len(relations) == MAXIMUM_HOPS:
             raise ValidationError(
                 [Issue(path, f"crosses more than {MAXIMUM_HOPS} references", "too_deep")], subject="where"
             )
         relations.append(relation)
-        entity = relation.target
+        fields, known = vocabulary.fields[relation.target.name], vocabulary.relations[relation.target.name]
         steps = steps[1:]
-    field = entity.fields.get(steps[0])
+    field = fields.get(steps[0])
     if field is None:
-        raise unknown(
-            path,
-            "field",
-            steps[0],
-            [*entity.fields, *(f"{name}.…" for name in registry.relations[entity.name])],
-            "where",
-        )
+        raise unknown(path, "field", steps[0], [*fields, *(f"{name}.…" for name in known)], "where")
     keys = tuple(steps[1:])
     return Target(tuple(relations), field, keys, _kind_inside(field, keys, path) if keys else field.kind)
 
