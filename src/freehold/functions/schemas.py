@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import core_schema
 
 from freehold.functions.declaration import Function
+from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
 from freehold.model.inputs import MAXIMUM_DURATION
 from freehold.model.registry import Registry
@@ -57,10 +58,12 @@ def schemas_of(registry: Registry, functions: Sequence[Function]) -> Schemas:
         functions: in a fixed order, by which names that are there twice are told apart.
     """
     wanted: list[tuple[tuple[str, str], JsonSchemaMode, TypeAdapter[Any]]] = []
+    offered = {(function.entity, function.action): function for function in functions if function.action}
     for entity in registry.entities.values():
         wanted.append(((entity.name, "record"), "serialization", TypeAdapter(entity.cls)))
-        wanted.append(((entity.name, "create"), "validation", TypeAdapter(entity.cls.Create)))
-        wanted.append(((entity.name, "patch"), "validation", TypeAdapter(entity.cls.Patch)))
+        for what, action, _, model in _inputs(entity):
+            if (entity.name, action) not in offered:
+                wanted.append(((entity.name, what), "validation", TypeAdapter(model)))
     for function in functions:
         wanted.append(((function.name, "parameters"), "validation", TypeAdapter(function.parameters)))
         annotation = function.result.annotation
@@ -76,12 +79,19 @@ def schemas_of(registry: Registry, functions: Sequence[Function]) -> Schemas:
     found = {key: with_references(schema, names) for key, schema in found.items()}
     _relate(shared, registry, {name: references(found[name, "record"]) for name in registry.entities})
     results = {function.name: _result(function, found[function.name, "result"], shared) for function in functions}
-    return Schemas(
-        dict(sorted(shared.items())),
-        {name: with_references(schema, names) for name, schema in parameters.items()},
-        results,
-        {(name, what): found[name, what] for name in registry.entities for what in ("create", "patch")},
-    )
+    parameters = {name: with_references(schema, names) for name, schema in parameters.items()}
+    inputs = {}
+    for entity in registry.entities.values():
+        for what, action, parameter, _ in _inputs(entity):
+            function = offered.get((entity.name, action))
+            taken = found.get((entity.name, what)) if function is None else parameters[function.name]["properties"][parameter]
+            inputs[entity.name, what] = {"$ref": (taken or {}).get("$ref")}
+    return Schemas(dict(sorted(shared.items())), parameters, results, inputs)
+
+
+def _inputs(entity: EntityDescription) -> list[tuple[str, str, str, type[BaseModel]]]:
+    """The inputs of an entity: what each is called, the action and parameter that take it, and its model."""
+    return [("create", "create", "values", entity.cls.Create), ("patch", "update", "changes", entity.cls.Patch)]
 
 
 class _ContractSchema(GenerateJsonSchema):
