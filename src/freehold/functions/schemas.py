@@ -85,7 +85,10 @@ def schemas_of(registry: Registry, functions: Sequence[Function]) -> Schemas:
         for what, action, parameter, _ in _inputs(entity):
             function = offered.get((entity.name, action))
             taken = found.get((entity.name, what)) if function is None else parameters[function.name]["properties"][parameter]
-            inputs[entity.name, what] = {"$ref": (taken or {}).get("$ref")}
+            inputs[entity.name, what] = {"$ref": (taken or {})["$ref"]}
+            if what == "patch":  # what is not given stays as it is
+                for each in shared[references(taken)[0]]["properties"].values():
+                    each.pop("default", None)
     return Schemas(dict(sorted(shared.items())), parameters, results, inputs)
 
 
@@ -301,8 +304,8 @@ def with_references(schema: Any, names: Mapping[str, str], prefix: str = PREFIX)
         return schema
     made = {key: with_references(value, names, prefix) for key, value in schema.items()}
     reference = schema.get("$ref")
-    if isinstance(reference, str):
-        name = reference.rpartition("/")[2]
+    if isinstance(reference, str) and reference.startswith(PREFIX):
+        name = reference.removeprefix(PREFIX)
         made["$ref"] = prefix + names.get(name, name)
     if isinstance(schema.get("discriminator"), dict) and isinstance(made["discriminator"].get("mapping"), dict):
         mapping = made["discriminator"]["mapping"]
