@@ -1,19 +1,12 @@
 """The functions that entities offer: every action, permissions, and what stays hidden."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
 
 from freehold import Database, Principal, errors
-from freehold.functions.pipeline import Call, Pipeline
-from freehold.functions.arguments import Arguments
-from freehold.identity.principal import Origin
-from tests.functions.conftest import as_role
 from tests.functions.shop import shop
-from tests.world import Customer
 
 
 async def called(database: Database, name: str, principal: Principal | None, /, **arguments: Any) -> Any:
@@ -60,3 +53,22 @@ async def test_a_record_is_made_read_changed_deleted_and_brought_back(shop_datab
     assert group == {
         "keys": {"status": "prospect"}, "count": 1, "sum": {"credit": "7.50"}, "avg": {}, "min": {}, "max": {}
     }  # fmt: skip
+
+
+async def test_a_record_looks_the_same_whatever_answers_with_it(shop_database: Database, ada: Principal) -> None:
+    values = {
+        "name": "Acme", "seen_at": "2026-01-02T03:04:05.250+02:00", "opens": "08:30:00.5", "born": "2000-01-01",
+        "patience": 90, "photo": "00ff", "credit": "1e1", "scores": ["1.5"], "rating": 0.5, "tags": ["x"],
+        "external": "00000000-0000-0000-0000-000000000007", "level": "high",
+    }  # fmt: skip
+    made = await called(shop_database, "customers.create", ada, values=values)
+    assert made["seen_at"] == "2026-01-02T01:04:05.25+00:00"
+    assert (made["opens"], made["photo"], made["credit"]) == ("08:30:00.5", "00ff", "10.00")
+    (listed,) = (await called(shop_database, "customers.list", ada))["data"]
+    (named,) = (await called(shop_database, "customers.named", ada, names=["Acme"]))["data"]
+    fetched = await called(shop_database, "customers.get", ada, id=made["id"])
+    assert made == fetched == listed == named
+    visited = await called(shop_database, "customers.visit", ada, id=made["id"])
+    assert visited == await called(shop_database, "customers.get", ada, id=made["id"])
+    (change,) = (await called(shop_database, "customers.history", ada, id=made["id"], limit=1))["data"]
+    assert change["at"] == visited["updated_at"]

@@ -73,6 +73,8 @@ class Arguments:
             raise validation_error(error, function.name) from None
 
     def _typed(self, function: Function) -> dict[str, Any]:
+        if function.texts is not None:
+            return function.texts(self.given)
         readers, issues, values = _readers(function), [], {}
         for name, texts in self.given.items():
             reader = readers.get(name)

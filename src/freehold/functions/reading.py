@@ -1,6 +1,6 @@
 """The queries that entities offer. What they answer with is PostgreSQL's JSON, untouched."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from freehold.functions.declaration import Function
 from freehold.functions.inclusion import Includes, Inclusion, includes
 from freehold.functions.offering import Id, Limit, Names, Texts, article, function, refused, words
 from freehold.functions.results import Answer, page_answer, paged, result_of
+from freehold.functions.texts import list_arguments, read_arguments
 from freehold.model.context import Context
 from freehold.model.description import EntityDescription
 from freehold.model.filters import parse_filter
@@ -135,11 +136,12 @@ def list_(entity: EntityDescription, registry: Registry) -> Function:
         "include": (Includes | None, _INCLUDE),
         "select": (Names | None, _SELECT),
         "total": (bool, Field(default=False, description="Whether to count all that match.")),
+        **_narrowing(entity),
     }
     result = result_of(Page[entity.cls])  # type: ignore[name-defined]  # known at run time
     return function(
-        entity, "list", call, "query", result, {**parameters, **_narrowing(entity)}, f"A page of {many}.",
-        "Its cursors lead to the pages around it.",
+        entity, "list", call, "query", result, parameters, f"A page of {many}.",
+        "Its cursors lead to the pages around it.", texts=texts_of(entity, registry, parameters),
     )  # fmt: skip
 
 
@@ -172,7 +174,9 @@ def get(entity: EntityDescription, registry: Registry) -> Function:
         "include": (Includes | None, _INCLUDE),
         "select": (Names | None, _SELECT),
     }
-    return function(entity, "get", call, "query", result_of(entity.cls), parameters, f"One {words(entity)}.")
+    return function(
+        entity, "get", call, "query", result_of(entity.cls), parameters, f"One {words(entity)}.", texts=read_arguments
+    )
 
 
 def history(entity: EntityDescription, registry: Registry) -> Function:  # noqa: ARG001
@@ -259,15 +263,16 @@ def aggregate(entity: EntityDescription, registry: Registry) -> Function:
         "where": (Where, None),
         "limit": (Limit, Field(default=1_000, description="How many groups at most; more are an error.")),
     }
-    narrowing = {name: how for name, how in _narrowing(entity).items() if name != "search"}
+    parameters |= {name: how for name, how in _narrowing(entity).items() if name != "search"}
     return function(
         entity,
         "aggregate",
         call,
         "query",
         result_of(Groups),
-        {**parameters, **narrowing},
+        parameters,
         f"Counts, sums, averages, least and greatest values of {many}, by group.",
+        texts=texts_of(entity, registry, parameters),
     )
 
 
@@ -282,6 +287,14 @@ def check_deleted(entity: EntityDescription, context: Context) -> None:
         raise ForbiddenError(
             f"deleted {words(entity, many=True)} need the permission {needed}", hint="ask without deleted"
         )
+
+
+def texts_of(
+    entity: EntityDescription, registry: Registry, parameters: Collection[str]
+) -> Callable[[Mapping[str, Sequence[str]]], dict[str, Any]]:
+    """What reads the texts of a function that takes a filter."""
+    names = frozenset(parameters)
+    return lambda texts: list_arguments(entity, registry, texts, parameters=names)
 
 
 def _narrowing(entity: EntityDescription) -> dict[str, Any]:

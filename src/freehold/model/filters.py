@@ -28,7 +28,19 @@ from freehold.model.registry import Relation, suggestion, unknown
 from freehold.model.values import stored
 from freehold.model.vocabulary import Vocabulary
 
-__all__ = ["OPERATORS", "And", "Compare", "Filter", "Not", "Or", "Target", "Where", "operators_of", "parse_filter"]
+__all__ = [
+    "OPERATORS",
+    "And",
+    "Compare",
+    "Filter",
+    "Not",
+    "Or",
+    "Target",
+    "Where",
+    "find_target",
+    "operators_of",
+    "parse_filter",
+]
 
 Where = Mapping[str, Any]  # Any: values of every kind, checked by the parser
 """A filter as callers write it."""
@@ -183,7 +195,7 @@ class _Parser:
                 self.issue(path, f"is one of more than {MAXIMUM_CONDITIONS} conditions; use fewer", "too_many")
             return []
         try:
-            target = _resolve(key, self.entity, self.vocabulary, path)
+            target = find_target(key, self.entity, self.vocabulary, path)
         except ValidationError as error:
             for issue in error.issues:
                 self.issue(issue.path, issue.message, issue.code)
@@ -246,14 +258,25 @@ class _Parser:
             return self.issue(path, "does not fit in 64 bits", "int_too_large")
         adapter = _element_adapter(target.kind) if element else target.kind.adapter
         try:
+            if target.kind.name == "bytes":
+                operand = _of_hexadecimal(operand)
             value = adapter.validate_python(operand)
         except pydantic.ValidationError as error:
             for found in validation_error(error, "where").issues:
                 self.issue((*path, *found.path), found.message, found.code)
             return None
+        except ValueError:
+            return self.issue(path, "must be bytes, or a text of hexadecimal digits", "bytes_type")
         if isinstance(value, Decimal) and abs(value.adjusted()) > MAXIMUM_DIGITS:
             return self.issue(path, f"has more than {MAXIMUM_DIGITS} digits", "decimal_too_large")
         return [stored(item) for item in value] if isinstance(value, list) else stored(value)
+
+
+def _of_hexadecimal(operand: Any) -> Any:
+    """Bytes as JSON has them."""
+    if isinstance(operand, list):
+        return [_of_hexadecimal(item) for item in operand]
+    return bytes.fromhex(operand) if isinstance(operand, str) else operand
 
 
 def _element_adapter(kind: Kind) -> TypeAdapter[Any]:
@@ -271,7 +294,18 @@ def operators_of(kind: Kind) -> tuple[str, ...]:
     return (*EQUALITY, "is_null")
 
 
-def _resolve(key: str, entity: EntityDescription, vocabulary: Vocabulary, path: tuple[str | int, ...]) -> Target:
+def find_target(key: str, entity: EntityDescription, vocabulary: Vocabulary, path: tuple[str | int, ...]) -> Target:
+    """What the name of a condition leads to, across references and into documents.
+
+    Args:
+        key: `total`, `customer.status`, `settings.theme.color`.
+        entity: from which it starts.
+        vocabulary: the fields and relations that it may name.
+        path: of the condition, for errors.
+
+    Raises:
+        ValidationError: it leads nowhere, or too far.
+    """
     relations: list[Relation] = []
     steps = key.split(".")
     fields, known = vocabulary.fields[entity.name], vocabulary.relations[entity.name]

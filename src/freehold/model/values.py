@@ -1,13 +1,14 @@
 """Values on their way between Python, JSON and PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from pydantic_core import to_json, to_jsonable_python
 
 from freehold.errors import ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
+from freehold.model.moments import written
 
 __all__ = ["Changes", "from_json_shape", "shaped", "stored", "to_json_shape", "to_payload", "to_rows", "to_sql_text"]
 
@@ -34,6 +35,8 @@ def to_json_shape(value: Any) -> Any:
         return value.hex()
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, datetime | time):
+        return written(value)
     return to_jsonable_python(value)
 
 

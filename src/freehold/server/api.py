@@ -9,8 +9,9 @@ page's bytes are sent as PostgreSQL wrote them.
 import asyncio
 import hashlib
 import logging
+from collections.abc import Mapping
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -22,6 +23,7 @@ from freehold.identity.principal import Principal
 from freehold.server.departures import Departures
 from freehold.server.exchange import Exchange, exchange_of
 from freehold.server.explaining import explained, told_current
+from freehold.server.mounting import Authenticates
 from freehold.server.problems import problem_details, status_of
 from freehold.server.reading import (
     ClientLeftError,
@@ -35,25 +37,13 @@ from freehold.server.routes import Asked, Methods, Route, Routes
 from freehold.server.settings import Settings
 from freehold.server.streaming import send_stream
 
-__all__ = ["Api", "Verifier"]
+__all__ = ["Api"]
 
 _log = logging.getLogger("freehold.server")
 
 Headers = list[tuple[bytes, bytes]]
 _JSON = (b"content-type", b"application/json")
 _EMPTY = (b"content-length", b"0")
-
-
-class Verifier(Protocol):
-    """Tells who calls, by the headers of a request: an `Authenticator`."""
-
-    async def authenticate(self, authorization: str | None, organization: str | None = None) -> Principal:
-        """The verified caller.
-
-        Raises:
-            AuthenticationError, ForbiddenError: it is nobody, or may not act for the organization.
-        """
-        ...
 
 
 class Api:
@@ -74,7 +64,7 @@ class Api:
         self,
         application: Application,
         database: Database,
-        authenticator: Verifier,
+        authenticator: Authenticates,
         settings: Settings,
         limiter: Limiter | None = None,
     ) -> None:
@@ -159,7 +149,7 @@ class Api:
         if exchange.status or status_of(error) == 500:
             raise error
         told = explained(error, route, id)
-        more: dict[str, Any] = {}
+        more: Mapping[str, Any] = {}
         if isinstance(told, ConcurrencyError):
             more = told_current(told, route, exchange.principal, self._application.registry)
         problem = problem_details(told, request_id=exchange.request_id, instance=exchange.path, **more)
@@ -188,7 +178,7 @@ async def _send(answer: Answer, route: Route, exchange: Exchange, scope: Scope, 
     if answer.media != "application/json":
         headers = [(b"content-type", answer.media.encode())]
     if answer.version is not None and route.entity is not None:
-        tag = _tag(answer, route, scope)
+        tag = _tag(answer.version, answer.body, exact=route.exact and not scope["query_string"])
         headers.append((b"etag", tag))
         asked = exchange.headers.get(b"if-none-match")
         if asked is not None and route.action == "get" and matches(asked, tag):
@@ -215,11 +205,11 @@ async def _send(answer: Answer, route: Route, exchange: Exchange, scope: Scope, 
     await send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else body})
 
 
-def _tag(answer: Answer, route: Route, scope: Scope) -> bytes:
+def _tag(version: int, body: bytes, *, exact: bool) -> bytes:
     """The ETag: the version, and where that does not tell all of what is shown, a digest of it too."""
-    if route.exact and not scope["query_string"]:
-        return b'"%d"' % answer.version
-    return b'"%d-%b"' % (answer.version, hashlib.blake2b(answer.body, digest_size=8).hexdigest().encode())
+    if exact:
+        return b'"%d"' % version
+    return b'"%d-%b"' % (version, hashlib.blake2b(body, digest_size=8).hexdigest().encode())
 
 
 def _link(answer: Answer, exchange: Exchange, scope: Scope, headers: Headers) -> None:

@@ -15,6 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from freehold.app import Application, Database
 from freehold.errors import ConfigurationError, FreeholdError, RequestError, UnavailableError
 from freehold.postgres.connections import Address
+from freehold.server.api import Api
+from freehold.server.documentation import Documentation
 from freehold.server.edge import Edge, Observer
 from freehold.server.exchange import exchange_of
 from freehold.server.health import Readiness
@@ -105,7 +107,8 @@ class WebApplication(Mounted):
         self._secret = secret
         self._size = size
         self._database: Database | None = None
-        self._api = api
+        self._given_api = self._api = api
+        self._documentation: Documentation | None = None
         self._readiness: Readiness | None = None
         self._announced = 0.0
         self.metrics = Metrics(self._gauges, self._totals, shared)
@@ -176,6 +179,10 @@ class WebApplication(Mounted):
                 database = await stack.enter_async_context(opened)
             self._database = database
             self._readiness = Readiness(database)
+            if self.settings.docs:
+                self._documentation = Documentation(self.application.manifest())
+            if self._given_api is None and self._authenticator is not None:
+                self._api = Api(self.application, database, self._authenticator, self.settings)
             self._edge.draining = False
             try:
                 async with self._edge.watching(), self._keeping_figures():
@@ -209,6 +216,9 @@ class WebApplication(Mounted):
         if name is not None and (name != "metrics" or self.settings.metrics):
             exchange.state["function"] = name
             await self._tell(name, scope, send)
+        elif self._documentation is not None and self._documentation.answers(exchange.path):
+            exchange.state["function"] = "documentation"
+            await self._documentation(scope, receive, send)
         elif self._api is not None and exchange.path.startswith("/api/"):
             await self._api(scope, receive, send)
         else:

@@ -28,7 +28,7 @@ PARAMETERS: Mapping[str, Any] = {
         "in": "header",
         "required": True,
         "description": "The ETag that came with the record: the change is made only where nobody has changed it since.",
-        "schema": {"type": "string", "pattern": '^"[1-9][0-9]{0,8}"$'},
+        "schema": {"type": "string", "pattern": '^"[1-9][0-9]{0,8}(-[0-9a-f]{1,32})?"$'},
         "example": '"7"',
     },
     "IfNoneMatch": {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 
 from freehold.errors import ConfigurationError, NotFoundError, RequestError
-from freehold.functions.arguments import Arguments
+from freehold.functions.arguments import NONE, Arguments
 from freehold.functions.declaration import Function
 from freehold.functions.registry import Functions
 from freehold.model.description import EntityDescription
@@ -199,9 +199,7 @@ def _route(function: Function, action: str, entity: EntityDescription, registry:
     versioned = "version" in names and action in ("update", "delete", "restore")
     wrapped = next((name for name in ("values", "changes") if name in names), None)
     if method == "GET":
-        return Route(
-            function, _query_reader(function, action), action, entity, exact=_exact(function, entity, registry)
-        )
+        return Route(function, _query_reader, action, entity, exact=_exact(function, entity, registry))
     if action in ("create", "update"):
         read = _body_reader(wrapped)
         return Route(function, read, action, entity, True, versioned, wrapped, _exact(function, entity, registry))
@@ -214,18 +212,15 @@ def _exact(function: Function, entity: EntityDescription, registry: Registry) ->
     return function.action is not None and not entity.incrementable and not counted
 
 
-def _query_reader(function: Function, action: str) -> Reader:
-    def read(asked: Asked) -> Arguments:
-        texts = query_texts(asked.query)
-        if asked.id:
-            if "id" in texts:
-                raise RequestError("id is in the address, and in the query string too", hint="leave it out there")
-            if not texts:
-                return Arguments.of_values({"id": asked.id})
-            texts["id"] = [asked.id]
-        return Arguments.of_texts(texts)
-
-    return read
+def _query_reader(asked: Asked) -> Arguments:
+    if not asked.query:
+        return Arguments.of_values({"id": asked.id}) if asked.id else NONE
+    texts = query_texts(asked.query)
+    if asked.id:
+        if "id" in texts:
+            raise RequestError("id is in the address, and in the query string too", hint="leave it out there")
+        texts["id"] = [asked.id]
+    return Arguments.of_texts(texts)
 
 
 def _record_reader(asked: Asked) -> Arguments:

@@ -5,6 +5,7 @@ full: so a slow client slows down what it reads from, and nothing piles up. An e
 framing, and then the connection is closed instead of being ended in order, so that nobody takes the part for the whole.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, cast
@@ -16,9 +17,11 @@ from freehold.functions.pipeline import described
 from freehold.functions.results import Answer
 from freehold.server.departures import Presence
 from freehold.server.exchange import Exchange
-from freehold.server.problems import problem_details
+from freehold.server.problems import problem_details, status_of
 
 __all__ = ["EVENTS", "LINES", "send_stream"]
+
+_log = logging.getLogger("freehold.server")
 
 LINES = b"application/x-ndjson"
 EVENTS = b"text/event-stream"
@@ -44,7 +47,12 @@ async def send_stream(answer: Answer, exchange: Exchange, send: Send, presence: 
                 await send(_part(_framed(first, media)))
                 await _send_rest(items, media, send)
         except Exception as error:
-            await send(_part(_told(error, exchange, media)))
+            told = described(error)
+            if status_of(told) != 500:  # the others are logged where they end
+                _log.warning(
+                    "request %s: %s ended in the middle: %s", exchange.request_id, exchange.function, told.code
+                )
+            await send(_part(_told(told, exchange, media)))
             raise
         end = b"event: end\ndata: {}\n\n" if media == EVENTS else b""
         await send({"type": "http.response.body", "body": end})
@@ -79,10 +87,9 @@ def _line(item: bytes) -> bytes:
     return item.replace(b"\r", b" ").replace(b"\n", b" ") if b"\n" in item or b"\r" in item else item
 
 
-def _told(error: Exception, exchange: Exchange, media: bytes) -> bytes:
+def _told(error: FreeholdError, exchange: Exchange, media: bytes) -> bytes:
     """The problem in the framing of the stream; nothing where it has none."""
-    told: FreeholdError = described(error)
-    body = problem_details(told, request_id=exchange.request_id).body
+    body = problem_details(error, request_id=exchange.request_id).body
     if media == LINES:
         return b'{"problem":%b}\n' % body
     return b"event: problem\ndata: %b\n\n" % body if media == EVENTS else b""
