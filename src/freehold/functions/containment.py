@@ -238,9 +238,9 @@ def _values(inner: Schema, outer: Schema, path: tuple[str, ...]) -> Iterator[Gap
 def _keeps(value: Any, keyword: str, bound: Any) -> bool:
     """Whether a value of an enumeration keeps a bound; what is not known for sure is taken for no."""
     if isinstance(value, str) and keyword in ("minLength", "maxLength"):
-        return len(value) >= bound if keyword == "minLength" else len(value) <= bound
+        return bool(len(value) >= bound if keyword == "minLength" else len(value) <= bound)
     if isinstance(value, int) and keyword in ("minimum", "maximum"):
-        return value >= bound if keyword == "minimum" else value <= bound
+        return bool(value >= bound if keyword == "minimum" else value <= bound)
     return False
 
 

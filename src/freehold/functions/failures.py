@@ -82,4 +82,4 @@ def _told(function: Function) -> set[type[FreeholdError]]:
 
 def _meaning(error: type[FreeholdError]) -> str:
     """The first paragraph of its docstring, as one line."""
-    return " ".join(inspect.getdoc(error).split("\n\n")[0].split()) if error.__doc__ else ""
+    return " ".join((inspect.getdoc(error) or "").split("\n\n")[0].split())

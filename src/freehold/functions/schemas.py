@@ -83,9 +83,10 @@ def schemas_of(registry: Registry, functions: Sequence[Function]) -> Schemas:
     inputs = {}
     for entity in registry.entities.values():
         for what, action, parameter, _ in _inputs(entity):
-            function = offered.get((entity.name, action))
-            taken = found.get((entity.name, what)) if function is None else parameters[function.name]["properties"][parameter]
-            inputs[entity.name, what] = {"$ref": (taken or {})["$ref"]}
+            maker = offered.get((entity.name, action))
+            given = None if maker is None else parameters[maker.name]["properties"][parameter]
+            taken = given or found[entity.name, what]
+            inputs[entity.name, what] = {"$ref": taken["$ref"]}
             if what == "patch":  # what is not given stays as it is
                 for each in shared[references(taken)[0]]["properties"].values():
                     each.pop("default", None)
@@ -177,7 +178,7 @@ class _ContractSchema(GenerateJsonSchema):
 def _decimal(schema: core_schema.DecimalSchema) -> Schema:
     """A decimal as input: a text with its digits, or a whole number where a number with a point could lose some."""
     digits, places = schema.get("max_digits"), schema.get("decimal_places")
-    least, above, highest, below = (schema.get(name) for name in ("ge", "gt", "le", "lt"))
+    least, above, highest, below = schema.get("ge"), schema.get("gt"), schema.get("le"), schema.get("lt")
     positive = (least is not None and least >= 0) or (above is not None and above >= 0)
     pattern = DECIMAL
     number: Schema = {"type": "number"}

@@ -180,7 +180,7 @@ class WebApplication(Mounted):
             self._database = database
             self._readiness = Readiness(database)
             if self.settings.docs:
-                self._documentation = Documentation(self.application.manifest())
+                self._documentation = Documentation(self.application.manifest)
             if self._given_api is None and self._authenticator is not None:
                 self._api = Api(self.application, database, self._authenticator, self.settings)
             self._edge.draining = False

@@ -7,7 +7,7 @@ where anything else could come from, and every address in it is relative, so tha
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -63,18 +63,18 @@ class Documentation:
     """Answers `/api/openapi.json`, and what is at and below `/api/docs`.
 
     Args:
-        manifest: of the application.
+        manifest: makes the application's; asked when the document is first wanted.
         batch: calls of one batch at most; None where there are no batches.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], *, batch: int | None = None) -> None:
+    def __init__(self, manifest: Callable[[], Mapping[str, Any]], *, batch: int | None = None) -> None:
         self._manifest = manifest
         self._batch = batch
         self._document = lru_cache(maxsize=MOUNTS)(self._documented)
 
     def answers(self, path: str) -> bool:
         """Whether it is about a path."""
-        return path == DOCUMENT or path == PAGE or path.startswith(f"{PAGE}/")
+        return path in (DOCUMENT, PAGE) or path.startswith(f"{PAGE}/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # as ASGI calls it
         """The ASGI interface."""
@@ -118,7 +118,7 @@ class Documentation:
         return _asset(name) if name in FILES else None
 
     def _documented(self, root: str) -> _File:
-        made = openapi(self._manifest, root=root, batch=self._batch)
+        made = openapi(self._manifest(), root=root, batch=self._batch)
         body = json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode()
         return _File(body, "application/json", "no-cache")
 

@@ -44,7 +44,9 @@ def _made(schema: Any, shared: Mapping[str, Any], name: str, within: frozenset[s
         return schema.get("enum", [schema.get("const")])[0]
     for keyword in ("anyOf", "oneOf"):
         if keyword in schema:
-            return next((made for each in schema[keyword] if (made := _made(each, shared, name, within)) is not None), None)
+            return next(
+                (made for each in schema[keyword] if (made := _made(each, shared, name, within)) is not None), None
+            )
     match schema.get("type"):
         case "object":
             return _object(schema, shared, within)

@@ -106,7 +106,9 @@ def _several(item: Schema, most: int) -> Schema:
     return {"style": "form", "explode": False, "schema": schema}
 
 
-def read_parameters(manifest: Mapping[str, Any], entity: Mapping[str, Any], function: Mapping[str, Any]) -> Iterator[Schema]:
+def read_parameters(
+    manifest: Mapping[str, Any], entity: Mapping[str, Any], function: Mapping[str, Any]
+) -> Iterator[Schema]:
     """The parameters of a function of an entity that reads: its own, with the names that they can have."""
     properties = function["parameters"]["properties"]
     for name, schema in properties.items():

@@ -1,10 +1,9 @@
 """The operations of the OpenAPI document: what stands at the addresses of tables, and at those of functions."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from freehold.functions.schemas import PREFIX
 from freehold.server.openapi_examples import example_of
 from freehold.server.openapi_filters import filter_parameters, query_parameter, read_parameters
 from freehold.server.openapi_parts import TITLES
@@ -69,19 +68,24 @@ def action_operation(manifest: Manifest, entity: Mapping[str, Any], action: str,
         told["requestBody"] = body
     told["parameters"] = [*parameters, *_headers(function)]
     told["responses"] = _responses(
-        manifest, function, _success(manifest, function, action), [*([428] if versioned else []), *([413, 415] if body else [])]
+        manifest,
+        function,
+        _success(function, action),
+        [*([428] if versioned else []), *([413, 415] if body else [])],
     )
     path = f"/api/{entity['table']}{below}"
     return Operation(path, method, _id(function), entity["table"], _described(entity), told)
 
 
-def function_operations(manifest: Manifest, entity: Mapping[str, Any] | None, function: Function) -> Iterator[Operation]:
+def function_operations(
+    manifest: Manifest, entity: Mapping[str, Any] | None, function: Function
+) -> Iterator[Operation]:
     """A function at its own address: by POST, and a query by GET too, where its arguments fit in a query string."""
     tag = "functions" if entity is None else entity["table"]
     described = "Functions of the application." if entity is None else _described(entity)
     path = f"/api/functions/{function['name']}"
     schema = function["parameters"]
-    success = _success(manifest, function, None)
+    success = _success(function, None)
     if function["kind"] == "query" and (parameters := _query(schema)) is not None:
         told = {**_about(function), "parameters": [*parameters, *_headers(function)]}
         told["responses"] = _responses(manifest, function, success, [])
@@ -177,7 +181,7 @@ def _headers(function: Function) -> list[Told]:
     return found
 
 
-def _success(manifest: Manifest, function: Function, action: str | None) -> dict[str, Told]:
+def _success(function: Function, action: str | None) -> dict[str, Told]:
     """The answers of a call that did what it should."""
     headers = {"X-Request-Id": _header("RequestId")}
     if function["kind"] == "command" and not function["public"]:
@@ -214,8 +218,10 @@ def _answered(action: str | None) -> str:
 
 def _responses(manifest: Manifest, function: Function, success: Mapping[str, Told], more: list[int]) -> Told:
     statuses: Mapping[str, int] = {error["code"]: error["status"] for error in manifest["errors"]}
-    met = {status for code in function["errors"] if (status := statuses.get(code)) in TITLES}
-    problems = {str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in sorted({*met, *more, 400})}
+    met = {statuses[code] for code in function["errors"] if statuses.get(code) in TITLES}
+    problems = {
+        str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in sorted({*met, *more, 400})
+    }
     return {**success, **problems, "default": {"$ref": "#/components/responses/Problem"}}
 
 

@@ -55,7 +55,7 @@ HEADERS: Mapping[str, Any] = {
         "schema": {"type": "string"},
     },
     "Location": {"description": "Where the new record is.", "schema": {"type": "string"}},
-    "Link": {"description": "The pages around this one: `rel=\"next\"` and `rel=\"prev\"`.", "schema": {"type": "string"}},
+    "Link": {"description": 'The pages around this one: `rel="next"` and `rel="prev"`.', "schema": {"type": "string"}},
     "RetryAfter": {"description": "Seconds after which to ask again.", "schema": {"type": "integer", "minimum": 0}},
     "Replayed": {
         "description": "`true` where an earlier call with the same key had done it.",
@@ -110,14 +110,16 @@ TITLES: Mapping[int, str] = {
     503: "The database cannot be reached.",
     504: "It took too long.",
 }
-_HEADERS_OF = {401: {"WWW-Authenticate": "Authenticate"}, 429: {"Retry-After": "RetryAfter"}, 503: {"Retry-After": "RetryAfter"}}
+_HEADERS_OF = {
+    401: {"WWW-Authenticate": "Authenticate"},
+    429: {"Retry-After": "RetryAfter"},
+    503: {"Retry-After": "RetryAfter"},
+}
 
 
 def problem_responses() -> dict[str, Any]:
     """The answers that tell of problems, by status, and `Problem` for all others."""
-    made = {
-        f"Problem{status}": _problem(told, _HEADERS_OF.get(status, {})) for status, told in sorted(TITLES.items())
-    }
+    made = {f"Problem{status}": _problem(told, _HEADERS_OF.get(status, {})) for status, told in sorted(TITLES.items())}
     return {**made, "Problem": _problem("Anything else that went wrong.", {})}
 
 
