@@ -11,10 +11,12 @@ import typer
 from rich.markup import escape
 
 from freehold.app import Database
+from freehold.cli.call import call
 from freehold.cli.counters import counters
 from freehold.cli.doctor import doctor
 from freehold.cli.loading import load_application
 from freehold.cli.log import log
+from freehold.cli.manifest import manifest
 from freehold.cli.migrate import migrate
 from freehold.cli.options import AdministratorUrl, Json, Target, Url
 from freehold.cli.output import console, failing, print_json
@@ -33,7 +35,9 @@ commands = typer.Typer(
 commands.add_typer(log, name="log")
 commands.add_typer(migrate, name="migrate")
 commands.add_typer(counters, name="counters")
+commands.add_typer(manifest, name="manifest")
 commands.command()(doctor)
+commands.command()(call)
 commands.command()(serve)
 commands.command("import")(import_)
 commands.command("export")(export_)
@@ -59,13 +63,6 @@ def schema(target: Target, as_json: Json = False) -> None:
             typer.echo(
                 "begin;\n" + "".join(f"{statement.strip().rstrip(';')};\n" for statement in statements) + "commit;"
             )
-
-
-@commands.command()
-def manifest(target: Target) -> None:
-    """Print the application's declarations as JSON: what generators read."""
-    with failing(as_json=True):
-        print_json(load_application(target).manifest())
 
 
 @commands.command()
