@@ -15,7 +15,6 @@ from freehold.server import Settings
 from freehold.server.application import WebApplication
 from freehold.server.reply import AbortedError
 from tests.conftest import Server, new_context
-from tests.functions.shop import reached
 from tests.server.calling import Callers, Tokens
 from tests.world import Contact, Customer, Order
 
@@ -210,7 +209,6 @@ async def test_a_call_is_cancelled_when_the_client_has_left(numbers_server: WebA
     await exchange.task
     assert state["ended"].is_set()
     assert (exchange.sent, limiter.inside) == ([], 0)
-    assert reached == []
 
 
 async def test_a_stream_ends_its_admission_when_it_ends(numbers_server: WebApplication) -> None:

@@ -26,6 +26,7 @@ from freehold.server.mounting import Authenticates, Mounted
 from freehold.server.origins import with_cors
 from freehold.server.problems import problem_details
 from freehold.server.settings import Settings
+from freehold.server.tracing import Tracing
 
 __all__ = ["WebApplication", "asgi"]
 
@@ -113,7 +114,9 @@ class WebApplication(Mounted):
         self._announced = 0.0
         self.metrics = Metrics(self._gauges, self._totals, shared)
         self._edge = Edge(self._answer, self.settings, self._observers())
-        self._outermost = with_cors(self._edge, self.settings)
+        self._tracing = Tracing() if self.settings.tracing else None
+        edge = self._edge if self._tracing is None else self._tracing.around(self._edge)
+        self._outermost = with_cors(edge, self.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -183,6 +186,8 @@ class WebApplication(Mounted):
                 self._documentation = Documentation(self.application.manifest)
             if self._given_api is None and self._authenticator is not None:
                 self._api = Api(self.application, database, self._authenticator, self.settings)
+            if self._tracing is not None:
+                self._tracing.observe(database.store.pool)
             self._edge.draining = False
             try:
                 async with self._edge.watching(), self._keeping_figures():

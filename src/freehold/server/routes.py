@@ -13,6 +13,7 @@ from freehold.errors import ConfigurationError, NotFoundError, RequestError
 from freehold.functions.arguments import NONE, Arguments
 from freehold.functions.declaration import Function
 from freehold.functions.registry import Functions
+from freehold.functions.texts import list_arguments, read_arguments
 from freehold.model.description import EntityDescription
 from freehold.model.issues import shown
 from freehold.model.registry import Registry, suggestion
@@ -199,7 +200,13 @@ def _route(function: Function, action: str, entity: EntityDescription, registry:
     versioned = "version" in names and action in ("update", "delete", "restore")
     wrapped = next((name for name in ("values", "changes") if name in names), None)
     if method == "GET":
-        return Route(function, _query_reader, action, entity, exact=_exact(function, entity, registry))
+        return Route(
+            function,
+            _query_reader(function, entity, registry),
+            action,
+            entity,
+            exact=_exact(function, entity, registry),
+        )
     if action in ("create", "update"):
         read = _body_reader(wrapped)
         return Route(function, read, action, entity, True, versioned, wrapped, _exact(function, entity, registry))
@@ -212,15 +219,27 @@ def _exact(function: Function, entity: EntityDescription, registry: Registry) ->
     return function.action is not None and not entity.incrementable and not counted
 
 
-def _query_reader(asked: Asked) -> Arguments:
-    if not asked.query:
-        return Arguments.of_values({"id": asked.id}) if asked.id else NONE
-    texts = query_texts(asked.query)
-    if asked.id:
-        if "id" in texts:
+def _query_reader(function: Function, entity: EntityDescription, registry: Registry) -> Reader:
+    """How the query string of a read becomes arguments: as the entity's filters, where the function is the entity's own."""
+    names = frozenset(function.parameters.model_fields)
+    own = function.action is not None
+
+    def read(asked: Asked) -> Arguments:
+        if not asked.query:
+            return Arguments.of_values({"id": asked.id}) if asked.id else NONE
+        texts = query_texts(asked.query)
+        if asked.id and "id" in texts:
             raise RequestError("id is in the address, and in the query string too", hint="leave it out there")
-        texts["id"] = [asked.id]
-    return Arguments.of_texts(texts)
+        if not own:
+            return Arguments.of_texts({**texts, "id": [asked.id]} if asked.id else texts)
+        if "where" in names:
+            return Arguments.of_values(list_arguments(entity, registry, texts, parameters=names))
+        values = read_arguments(texts)
+        if asked.id:
+            values["id"] = asked.id
+        return Arguments.of_values(values)
+
+    return read
 
 
 def _record_reader(asked: Asked) -> Arguments:
