@@ -18,7 +18,6 @@ from freehold.errors import ConfigurationError, FreeholdError, InternalError, Va
 from freehold.functions.arguments import Arguments
 from freehold.functions.declaration import Function
 from freehold.functions.pipeline import Call
-from freehold.identity.authentication import Authenticator
 from freehold.identity.principal import Origin, Principal
 
 __all__ = ["call"]
@@ -110,10 +109,8 @@ class _Caller:
         """
         if function.public:
             return None
-        grants = database.application.grants
-        system = database.system(reason=AGENT)
         if self._key is not None:
-            authenticator = Authenticator(system, roles=grants)
+            authenticator = database.authenticator()
             try:
                 return await authenticator.authenticate(f"Bearer {self._key}", self._organization)
             finally:
@@ -122,8 +119,9 @@ class _Caller:
             raise ConfigurationError(
                 f"{function.name} is called by somebody", hint="give --organization and --user, or --key"
             )
+        system = database.system(reason=AGENT)
         context = await system.context(organization=self._organization, user=self._user)
-        permissions = grants.permissions(context.role)
+        permissions = database.application.grants.permissions(context.role)
         return Principal(context.organization_id, context.user_id, context.role, permissions, f"user:{context.user_id}")
 
 

@@ -15,6 +15,7 @@ from freehold.functions.declaration import Function
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
 from freehold.model.inputs import MAXIMUM_DURATION
+from freehold.model.moments import TIME
 from freehold.model.registry import Registry
 
 __all__ = ["Schemas", "references", "schemas_of", "with_references"]
@@ -23,7 +24,6 @@ PREFIX = "#/schemas/"
 """Where the manifest keeps what its schemas refer to."""
 
 DECIMAL = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
-TIME = r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?$"
 
 Schema = dict[str, Any]  # Any: JSON
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from freehold.model.moments import TIME
+
 __all__ = ["filter_parameters", "query_parameter", "read_parameters"]
 
 MOST_FILTERS = 60
@@ -28,7 +30,7 @@ _SCALARS: Mapping[str, Schema] = {
     "boolean": {"type": "boolean"},
     "date": {"type": "string", "format": "date"},
     "datetime": {"type": "string", "format": "date-time"},
-    "time": {"type": "string", "pattern": r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?$"},
+    "time": {"type": "string", "pattern": TIME},
     "uuid": {"type": "string", "format": "uuid"},
 }
 """How a value is written in a query string, by kind; conditions on other kinds are written in JSON."""
