@@ -183,7 +183,11 @@ COMPATIBLE: dict[str, tuple[Callable[[Manifest], object], str, str]] = {
         "result.x",
         "is new",
     ),
-    "result's value gone": (schema("Level", lambda s: s["enum"].remove("low")), "result.level", "'low' is gone"),
+    "result's value gone": (
+        schema("Customer", lambda s: s["properties"]["status"]["enum"].remove("vip")),
+        "result.status",
+        "'vip' is gone",
+    ),
     "result narrower": (
         schema("Figures", lambda s: s["properties"].update(best={"type": "string"})),
         "result.best",

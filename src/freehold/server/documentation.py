@@ -19,6 +19,7 @@ from freehold.errors import RequestError
 from freehold.server.compression import accepts_gzip
 from freehold.server.exchange import exchange_of
 from freehold.server.openapi import openapi
+from freehold.server.problems import problem_details
 
 __all__ = ["Documentation"]
 
@@ -80,7 +81,13 @@ class Documentation:
         """The ASGI interface."""
         exchange = exchange_of(scope)
         if exchange.method not in ("GET", "HEAD"):
-            raise RequestError("this address can only be read", status=405, hint="use GET")
+            told = problem_details(
+                RequestError("this address can only be read", status=405, hint="use GET"),
+                request_id=exchange.request_id,
+                instance=exchange.path,
+            )
+            await _sent(send, 405, [*told.all_headers, (b"allow", b"GET, HEAD")], told.body)
+            return
         if exchange.path == f"{PAGE}/":
             # Relative: the prefix that a proxy has taken away is not known here.
             await _sent(send, 308, [(b"location", b"../docs"), (b"content-length", b"0")], b"")
