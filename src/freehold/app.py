@@ -424,6 +424,7 @@ class Database:
         *,
         principal: Principal | None,
         key: str | None = None,
+        content: AsyncIterator[bytes] | None = None,
     ) -> Any:
         """Calls a function of the application as somebody, as the server would.
 
@@ -434,17 +435,20 @@ class Database:
             arguments: by name.
             principal: who calls; None for nobody known.
             key: an idempotency key.
+            content: the bytes of a file, where the function takes one.
 
         Returns:
-            The result as JSON-able values; of a stream a list of its items.
+            The result as JSON-able values; of a stream a list of its items; of a file its bytes.
 
         Raises:
             NotFoundError: there is no such function.
             FreeholdError: whatever the call is refused with.
         """
         function = self.application.functions[name]
-        call = Call(function, Arguments.of_values(arguments or {}), principal, key=key)
+        call = Call(function, Arguments.of_values(arguments or {}), principal, key=key, content=content)
         answer = await self.pipeline().run(call)
+        if answer.stream is not None and function.media:
+            return b"".join([part async for part in answer.stream])
         if answer.stream is not None:
             return [from_json(item) async for item in answer.stream]
         return from_json(answer.body)

@@ -118,7 +118,7 @@ def list_(entity: EntityDescription, registry: Registry) -> Function:
             raise refused(
                 name,
                 {
-                    **_conditions(entity, vocabulary, where, order_by),
+                    **conditions(entity, vocabulary, where, order_by),
                     "include": lambda: shapes.parse(entity, include=relations, vocabulary=vocabulary),
                     "select": lambda: shapes.parse(entity, select=select, vocabulary=vocabulary),
                 },
@@ -136,7 +136,7 @@ def list_(entity: EntityDescription, registry: Registry) -> Function:
         "include": (Includes | None, _INCLUDE),
         "select": (Names | None, _SELECT),
         "total": (bool, Field(default=False, description="Whether to count all that match.")),
-        **_narrowing(entity),
+        **narrowing(entity),
     }
     result = result_of(Page[entity.cls])  # type: ignore[name-defined]  # known at run time
     return function(
@@ -241,7 +241,7 @@ def aggregate(entity: EntityDescription, registry: Registry) -> Function:
                 **measures,
             )
         except ValidationError as error:
-            raise refused(name, _conditions(entity, vocabulary, where, None), error) from None
+            raise refused(name, conditions(entity, vocabulary, where, None), error) from None
         told = [
             {"keys": group.keys, "count": group.count} | {m: getattr(group, m) for m in measures} for group in found
         ]
@@ -263,7 +263,7 @@ def aggregate(entity: EntityDescription, registry: Registry) -> Function:
         "where": (Where, None),
         "limit": (Limit, Field(default=1_000, description="How many groups at most; more are an error.")),
     }
-    parameters |= {name: how for name, how in _narrowing(entity).items() if name != "search"}
+    parameters |= {name: how for name, how in narrowing(entity).items() if name != "search"}
     return function(
         entity,
         "aggregate",
@@ -297,7 +297,7 @@ def texts_of(
     return lambda texts: list_arguments(entity, registry, texts, parameters=names)
 
 
-def _narrowing(entity: EntityDescription) -> dict[str, Any]:
+def narrowing(entity: EntityDescription) -> dict[str, Any]:
     """The parameters that only some entities have."""
     found: dict[str, Any] = {}
     if entity.searchable:
@@ -309,7 +309,7 @@ def _narrowing(entity: EntityDescription) -> dict[str, Any]:
     return found
 
 
-def _conditions(
+def conditions(
     entity: EntityDescription, vocabulary: Vocabulary, where: Mapping[str, Any] | None, order: Any
 ) -> dict[str, Any]:
     """What reads a filter and an order, for telling what is wrong with them."""
