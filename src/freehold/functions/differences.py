@@ -96,6 +96,8 @@ _ATTRIBUTES: Mapping[str, Callable[[Any, Any], bool]] = {
     "public": lambda old, new: old,  # noqa: ARG005
     "idempotent": lambda old, new: new == "key" or (old is True and not new),
     "stream": lambda old, new: True,  # noqa: ARG005
+    "media": lambda old, new: not set(old) <= set(new),
+    "content": lambda old, new: True,  # noqa: ARG005
     "live": lambda old, new: old,  # noqa: ARG005
     "timeout": lambda old, new: False,  # noqa: ARG005
     "cache": lambda old, new: False,  # noqa: ARG005

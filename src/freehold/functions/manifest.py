@@ -77,6 +77,8 @@ def _described(function: Function, parameters: Mapping[str, Any], result: Mappin
         "live": function.live,
         "stream": function.stream,
         "page": function.result.page,
+        "media": list(function.media),
+        "content": function.content,
         "query_key": function.name.split(".") if function.kind == "query" else None,
         "parameters": parameters,
         "result": result,

@@ -106,43 +106,74 @@ def _schemas(document: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[s
 
 
 def _batch(most: int) -> Operation:
+    told = {
+        "summary": "Several calls of one caller.",
+        "description": "Each call is a transaction of its own, with its own result or problem. Neighbouring queries run together.",
+        "parameters": [{"$ref": "#/components/parameters/Organization"}],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _calls(most)}}},
+        "responses": {
+            "200": {
+                "description": "What became of the calls, in their order.",
+                "headers": {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}},
+                "content": {"application/json": {"schema": _RESULTS}},
+            },
+            **{
+                str(status): {"$ref": f"#/components/responses/Problem{status}"}
+                for status in (400, 401, 413, 415, 422, 429, 500, 503, 504)
+            },
+            "default": {"$ref": "#/components/responses/Problem"},
+        },
+    }
+    return Operation("/api/batch", "post", "batch", "functions", "Functions of the application.", told)
+
+
+def _calls(most: int) -> dict[str, Any]:
     call = {
         "type": "object",
         "properties": {
-            "id": {"type": "string", "maxLength": 200, "description": "given back with the call's result"},
-            "function": {"type": "string"},
-            "arguments": {"type": "object"},
-            "key": {"type": "string", "minLength": 1, "maxLength": 200, "description": "an idempotency key"},
+            "id": {
+                "anyOf": [{"type": "string", "maxLength": 200}, {"type": "null"}],
+                "description": "by which its result is told; without it, its place in the list",
+            },
+            "function": {"type": "string", "maxLength": 200},
+            "arguments": {"type": "object", "description": "by name"},
+            "key": {
+                "anyOf": [{"type": "string", "pattern": "^[A-Za-z0-9_-]{1,200}$"}, {"type": "null"}],
+                "description": "an idempotency key",
+            },
         },
         "required": ["function"],
         "additionalProperties": False,
     }
-    body = {
+    return {
         "type": "object",
-        "properties": {"calls": {"type": "array", "items": call, "maxItems": most}},
+        "properties": {"calls": {"type": "array", "items": call, "minItems": 1, "maxItems": most}},
         "required": ["calls"],
         "additionalProperties": False,
     }
-    return Operation(
-        "/api/batch",
-        "post",
-        "batch",
-        "functions",
-        "Functions of the application.",
-        {
-            "summary": "Several calls of one caller.",
-            "description": "Each call is a transaction of its own, with its own result or problem.",
-            "parameters": [{"$ref": "#/components/parameters/Organization"}],
-            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-            "responses": {
-                "200": {
-                    "description": "The results, in the order of the calls.",
-                    "headers": {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}},
-                    "content": {"application/json": {"schema": {"type": "object"}}},
-                }
+
+
+_RESULTS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "results": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string"},
+                    "result": {"description": "what the function answered"},
+                    "version": {"type": "integer", "description": "of the record that the result is"},
+                    "created": {"type": "string", "format": "uuid", "description": "the id of a new record"},
+                    "repeated": {"type": "boolean", "description": "whether an earlier call with the key had done it"},
+                    "problem": {"$ref": f"{COMPONENTS}Problem"},
+                },
+                "required": ["id"],
             },
-        },
-    )
+        }
+    },
+    "required": ["results"],
+}
 
 
 def _unique(id: str, names: set[str]) -> str:

@@ -161,6 +161,7 @@ def _grouped(entity: Mapping[str, Any]) -> list[str]:
 _LISTS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "order": _orders,
     "select": _fields,
+    "fields": _fields,
     "group_by": _grouped,
     "sum": _numbers,
     "avg": _numbers,

@@ -61,7 +61,7 @@ def action_operation(manifest: Manifest, entity: Mapping[str, Any], action: str,
         parameters.append(_shared("IfMatch"))
     if action == "get" and function["action"] is not None:
         parameters.append(_shared("IfNoneMatch"))
-    if method == "get":
+    if method == "get" or function["content"]:
         parameters.extend(_read(manifest, entity, function))
     body = _body(manifest, function, action)
     if body is not None:
@@ -83,6 +83,8 @@ def function_operations(
     """A function at its own address: by POST, and a query by GET too, where its arguments fit in a query string."""
     tag = "functions" if entity is None else entity["table"]
     described = "Functions of the application." if entity is None else _described(entity)
+    if function["content"]:
+        return  # a file has an address only with its table
     path = f"/api/functions/{function['name']}"
     schema = function["parameters"]
     success = _success(function, None)
@@ -136,9 +138,8 @@ def _query(schema: Mapping[str, Any]) -> list[Told] | None:
 
 def _body(manifest: Manifest, function: Function, action: str) -> Told | None:
     """The body of a write to a table: the values of a record, or a function's own parameters."""
-    if action == "import":
-        text = {"schema": {"type": "string"}}
-        return {"required": True, "content": {"text/csv": text, LINES: text}}
+    if function["content"]:
+        return {"required": True, "content": {media: {"schema": {"type": "string"}} for media in ("text/csv", LINES)}}
     if action not in ("create", "update"):
         return None
     schema = function["parameters"]
@@ -190,6 +191,9 @@ def _success(function: Function, action: str | None) -> dict[str, Told]:
         content = {LINES: {"schema": {"type": "string"}}, EVENTS: {"schema": {"type": "string"}}}
         told = "One item after the other, each as JSON: a line, or the data of an event."
         return {"200": {"description": told, "headers": headers, "content": content, "x-item": function["result"]}}
+    if function["media"]:
+        content = {media.partition(";")[0]: {"schema": {"type": "string"}} for media in function["media"]}
+        return {"200": {"description": "The file.", "headers": headers, "content": content}}
     record = action in ("get", "create", "update", "delete", "restore")
     if record and function["action"] is not None:
         headers["ETag"] = _header("ETag")
