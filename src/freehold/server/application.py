@@ -16,6 +16,7 @@ from freehold.app import Application, Database
 from freehold.errors import ConfigurationError, FreeholdError, RequestError, UnavailableError
 from freehold.postgres.connections import Address
 from freehold.server.api import Api
+from freehold.server.documentation import Documentation
 from freehold.server.edge import Edge, Observer
 from freehold.server.exchange import exchange_of
 from freehold.server.health import Readiness
@@ -108,6 +109,7 @@ class WebApplication(Mounted):
         self._size = size
         self._database: Database | None = None
         self._given_api = self._api = api
+        self._documentation = Documentation(application.manifest) if self.settings.docs else None
         self._readiness: Readiness | None = None
         self._announced = 0.0
         self.metrics = Metrics(self._gauges, self._totals, shared)
@@ -224,6 +226,9 @@ class WebApplication(Mounted):
         if name is not None and (name != "metrics" or self.settings.metrics):
             exchange.state["function"] = name
             await self._tell(name, scope, send)
+        elif self._documentation is not None and self._documentation.answers(exchange.path):
+            exchange.state["function"] = "documentation"
+            await self._documentation(scope, receive, send)
         elif self._api is not None and exchange.path.startswith("/api/"):
             await self._api(scope, receive, send)
         else:
