@@ -90,7 +90,9 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
-async def test_updates_name_the_version_that_each_record_has(way: str, records: tuple[Records, int], tmp_path: Path) -> None:
+async def test_updates_name_the_version_that_each_record_has(
+    way: str, records: tuple[Records, int], tmp_path: Path
+) -> None:
     state, port = records
     ids = [f"0194-{number:04x}" for number in range(40)]
     state.versions = dict.fromkeys(ids, 7)
@@ -103,7 +105,9 @@ async def test_updates_name_the_version_that_each_record_has(way: str, records: 
     assert 0 < load.p50 <= load.p95 <= load.p99 <= load.longest
 
 
-async def test_a_version_that_has_passed_fails_the_benchmark(way: str, records: tuple[Records, int], tmp_path: Path) -> None:
+async def test_a_version_that_has_passed_fails_the_benchmark(
+    way: str, records: tuple[Records, int], tmp_path: Path
+) -> None:
     state, port = records
     state.versions = {"aa": 1, "bb": 2, "cc": 1}  # wrk makes one request that it does not send
     job = Job("update", "/api/customers", "token", ["aa", "bb", "cc"], [1, 1, 1], '{"credit": "1.~"}')
