@@ -1,4 +1,7 @@
-"""What the CRM keeps. Eight declarations; tables, isolation, audit trail and input schemas come from them.
+"""What the CRM keeps. Nine declarations; tables, isolation, audit trail, input schemas and functions come from them.
+
+`expose` says which functions an entity offers by itself, and which permission each needs. Stock and the state of orders are not
+among what callers may write: `functions/` has commands for them.
 
 The `ClassVar`s are relations as `include` brings them. They declare nothing; they let type checkers know the names.
 """
@@ -10,6 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from examples.renoz.roles import ROLES
 from freehold import Application, Entity, Index, Unique, field, reference
 
 __all__ = [
@@ -23,6 +27,7 @@ __all__ = [
     "Order",
     "OrderLine",
     "Product",
+    "Reservation",
     "Specification",
     "application",
 ]
@@ -51,6 +56,7 @@ class CustomerSettings(BaseModel):
 class Customer(
     Entity,
     soft_delete=True,
+    expose="all",
     indexes=[Index("status", "name"), Index("account_manager", where={"status": "active"})],
     checks={
         "blocked_without_credit": "status <> 'blocked' or credit_limit = 0",
@@ -92,6 +98,7 @@ class Customer(
 class Contact(
     Entity,
     soft_delete=True,
+    expose="all",
     unique=[
         Unique("customer_id", where={"is_primary": True}),
         Unique("customer_id", "email", ignore_case=["email"]),
@@ -114,8 +121,19 @@ class Contact(
     customer: ClassVar[Customer]
 
 
-class Address(Entity, unique=[Unique("customer_id", "label")]):
-    """A place where a customer is billed or supplied."""
+class Address(
+    Entity,
+    unique=[Unique("customer_id", "label")],
+    expose={
+        "list": "customers.list",
+        "get": "customers.get",
+        "create": "customers.update",
+        "update": "customers.update",
+        "delete": "customers.update",
+        "history": "customers.history",
+    },
+):
+    """A place where a customer is billed or supplied. Who may change the customer may change it."""
 
     customer_id: UUID = reference(Customer, on_delete="cascade")
     label: str = field(max_length=60)
@@ -136,7 +154,7 @@ class Specification(BaseModel):
     origin: str | None = None
 
 
-class Product(Entity, soft_delete=True, indexes=[Index("category", "name")]):
+class Product(Entity, soft_delete=True, indexes=[Index("category", "name")], expose="all"):
     """Something that is sold."""
 
     sku: str = field(min_length=1, max_length=40, unique=True, ignore_case=True, immutable=True)
@@ -157,8 +175,9 @@ class InventoryItem(
     Entity,
     unique=[Unique("warehouse", "product_id")],
     checks={"reserved_is_there": "reserved <= on_hand"},
+    expose=["list", "get", "history", "aggregate", "export"],
 ):
-    """How much of a product lies in a warehouse."""
+    """How much of a product lies in a warehouse, and how much of that is reserved for orders."""
 
     product_id: UUID = reference(Product, on_delete="restrict", reverse="inventory")
     warehouse: str = field(max_length=40)
@@ -167,6 +186,7 @@ class InventoryItem(
     counted_on: date | None = field(default=None)
 
     product: ClassVar[Product]
+    reservations: ClassVar[tuple["Reservation", ...]]
 
 
 class Order(
@@ -177,6 +197,7 @@ class Order(
         "only_credits_refer_back": "credits_id is null or kind = 'credit'",
         "due_after_placed": "due_on is null or placed_on is null or due_on >= placed_on",
     },
+    expose=["list", "get", "update", "history", "aggregate", "export"],
 ):
     """What a customer ordered, or (a credit) what was taken back: its amounts are positive too.
 
@@ -209,6 +230,7 @@ class OrderLine(
     Entity,
     unique=[Unique("order_id", "position")],
     checks={"amount_adds_up": "amount = round(quantity * unit_price * (100 - discount_percent) / 100, 2)"},
+    expose={"list": "orders.list", "get": "orders.get", "aggregate": "orders.aggregate", "export": "orders.export"},
 ):
     """One product of an order, at the price of the day."""
 
@@ -222,9 +244,25 @@ class OrderLine(
 
     order: ClassVar[Order]
     product: ClassVar[Product]
+    reservations: ClassVar[tuple["Reservation", ...]]
 
 
-class Activity(Entity, indexes=[Index("kind", "at")]):
+class Reservation(
+    Entity,
+    unique=[Unique("order_line_id", "inventory_item_id")],
+    expose={"list": "orders.list", "get": "orders.get"},
+):
+    """Goods that wait for an order: a line's, in one warehouse. They go with the goods, or when the order is cancelled."""
+
+    order_line_id: UUID = reference(OrderLine, on_delete="restrict", reverse="reservations")
+    inventory_item_id: UUID = reference(InventoryItem, on_delete="restrict", reverse="reservations")
+    quantity: int = field(gt=0)
+
+    order_line: ClassVar[OrderLine]
+    inventory_item: ClassVar[InventoryItem]
+
+
+class Activity(Entity, indexes=[Index("kind", "at")], expose="all"):
     """A call, a mail, a meeting, a note: what happened with a customer, and what is to be done."""
 
     customer_id: UUID = reference(Customer, on_delete="cascade")
@@ -243,5 +281,7 @@ class Activity(Entity, indexes=[Index("kind", "at")]):
 
 
 application = Application(
-    "renoz", entities=[Customer, Contact, Address, Product, InventoryItem, Order, OrderLine, Activity]
+    "renoz",
+    entities=[Customer, Contact, Address, Product, InventoryItem, Order, OrderLine, Reservation, Activity],
+    roles=ROLES,
 )

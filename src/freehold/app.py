@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pydantic_core import from_json
 
@@ -17,6 +17,8 @@ from freehold.engine.seals import check_seal, keep_seal
 from freehold.errors import ConfigurationError, IsolationError
 from freehold.functions.arguments import Arguments
 from freehold.functions.declaration import OWN_NAME, Idempotent, Kind, Options, Rate, declare
+from freehold.functions.idempotency import SQL as ANSWERS
+from freehold.functions.idempotency import IdempotencyKeys
 from freehold.functions.pipeline import LONGEST, Call, Limiter, Pipeline
 from freehold.functions.registry import Functions
 from freehold.identity.principal import Principal
@@ -80,6 +82,36 @@ class Application:
         self.roles = DatabaseRoles(owner_role, application_role)
         self.migrations = None if migrations is None else Path(migrations)
 
+    @overload
+    def query(
+        self,
+        call: CallT,
+        /,
+        *,
+        name: str | None = None,
+        requires: Any = OWN_NAME,
+        public: bool = False,
+        cache: float | None = None,
+        live: bool = False,
+        timeout: float | None = None,
+        rate_limit: Rate | Sequence[Rate] = (),
+        stream: bool = False,
+    ) -> CallT: ...
+    @overload
+    def query(
+        self,
+        call: None = None,
+        /,
+        *,
+        name: str | None = None,
+        requires: Any = OWN_NAME,
+        public: bool = False,
+        cache: float | None = None,
+        live: bool = False,
+        timeout: float | None = None,
+        rate_limit: Rate | Sequence[Rate] = (),
+        stream: bool = False,
+    ) -> Callable[[CallT], CallT]: ...
     def query(
         self,
         call: CallT | None = None,
@@ -133,6 +165,34 @@ class Application:
         )
         return self._declared("query", call, options)
 
+    @overload
+    def command(
+        self,
+        call: CallT,
+        /,
+        *,
+        name: str | None = None,
+        requires: Any = OWN_NAME,
+        public: bool = False,
+        idempotent: Idempotent = False,
+        timeout: float | None = None,
+        rate_limit: Rate | Sequence[Rate] = (),
+        attempts: int = 1,
+    ) -> CallT: ...
+    @overload
+    def command(
+        self,
+        call: None = None,
+        /,
+        *,
+        name: str | None = None,
+        requires: Any = OWN_NAME,
+        public: bool = False,
+        idempotent: Idempotent = False,
+        timeout: float | None = None,
+        rate_limit: Rate | Sequence[Rate] = (),
+        attempts: int = 1,
+    ) -> Callable[[CallT], CallT]: ...
     def command(
         self,
         call: CallT | None = None,
@@ -187,7 +247,7 @@ class Application:
 
     def plan(self) -> Plan:
         """The statements that make the schema."""
-        return plan(self.registry, self.schemas, self.roles, rooms=[SQL, TRANSFER])
+        return plan(self.registry, self.schemas, self.roles, rooms=[*SQL, TRANSFER, ANSWERS])
 
     def manifest(self) -> dict[str, Any]:
         """The declarations as JSON-able values: what generators read."""
@@ -386,7 +446,7 @@ class Database:
             limiter: who may call now; None lets everybody.
             timeout: seconds that a call may take whose function says nothing.
         """
-        return Pipeline(self, limiter=limiter, timeout=timeout)
+        return Pipeline(self, limiter=limiter, keys=IdempotencyKeys(), timeout=timeout)
 
     async def run(
         self,

@@ -184,3 +184,21 @@ async def transactions(database: Database, context: Context, session: Session, a
         return await transaction.count(Author)
 
     assert_type(await database.run(context, work, attempts=3, deadline=1.5, isolation="repeatable_read"), int)
+
+
+typed = Application("typed", [Author, Book])
+
+
+@typed.query
+async def fees(session: Session, least: Decimal) -> Decimal:
+    return least
+
+
+@typed.command(name="authors.retire", idempotent=True)
+async def retire(transaction: Transaction, id: UUID) -> Author:
+    return await transaction.get(Author, id)
+
+
+async def declared(session: Session, transaction: Transaction, id: UUID) -> None:
+    assert_type(await fees(session, Decimal(1)), Decimal)
+    assert_type(await retire(transaction, id=id), Author)

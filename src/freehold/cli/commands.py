@@ -18,6 +18,7 @@ from freehold.cli.log import log
 from freehold.cli.migrate import migrate
 from freehold.cli.options import AdministratorUrl, Json, Target, Url
 from freehold.cli.output import console, failing, print_json
+from freehold.cli.serve import serve
 from freehold.cli.transfer import export_, import_
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address
@@ -33,6 +34,7 @@ commands.add_typer(log, name="log")
 commands.add_typer(migrate, name="migrate")
 commands.add_typer(counters, name="counters")
 commands.command()(doctor)
+commands.command()(serve)
 commands.command("import")(import_)
 commands.command("export")(export_)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from freehold.app import Application
 from freehold.errors import ConfigurationError
 
-__all__ = ["load_application"]
+__all__ = ["load", "load_application"]
 
 
 def load_application(target: str) -> Application:
@@ -16,6 +16,21 @@ def load_application(target: str) -> Application:
     Raises:
         ConfigurationError: there is no such module or name, or it is no application.
         DeclarationError: it is declared wrongly.
+    """
+    application = load(target)
+    if not isinstance(application, Application):
+        module, _, name = target.partition(":")
+        raise ConfigurationError(
+            f"{target!r} is no Application", hint=f"assign one in {module}: {name} = Application(...)"
+        )
+    return application
+
+
+def load(target: str) -> object:
+    """What is at `package.module:name`; None where the module has no such name.
+
+    Raises:
+        ConfigurationError: there is no such module.
     """
     module_name, _, name = target.partition(":")
     if not module_name or not name:
@@ -32,9 +47,4 @@ def load_application(target: str) -> Application:
         raise ConfigurationError(
             f"there is no module {error.name!r}", hint="run the command from the project's folder"
         ) from error
-    application = getattr(module, name, None)
-    if not isinstance(application, Application):
-        raise ConfigurationError(
-            f"{target!r} is no Application", hint=f"assign one in {module_name}: {name} = Application(...)"
-        )
-    return application
+    return getattr(module, name, None)

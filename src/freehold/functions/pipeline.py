@@ -105,16 +105,25 @@ class Limiter(Protocol):
 class Keys(Protocol):
     """Remembers what calls with an idempotency key were answered."""
 
-    async def once(self, call: Call, parameters: Parameters, session: Session, run: "Run") -> Answer:
+    async def once(
+        self,
+        principal: Principal,
+        key: str,
+        function: Function,
+        parameters: Parameters,
+        transaction: Transaction,
+        run: Callable[[], Awaitable[Answer]],
+    ) -> Answer:
         """The answer of the first call with the key; that call is run in one transaction with what is remembered.
 
         Raises:
+            RequestError: the key is none, or a call with it is under way.
             IdempotencyError: the key was used for another call.
         """
         ...
 
 
-Run = Callable[[Transaction], Awaitable[Answer]]
+Work = Callable[[Transaction], Awaitable[Answer]]
 """Runs a command in a transaction."""
 
 
@@ -191,6 +200,11 @@ class Pipeline:
     ) -> Answer:
         function = call.function
         if context is None:
+            if call.key is not None and function.kind == "command":
+                raise errors.RequestError(
+                    f"{function.name} is public and takes no idempotency key: a key belongs to a caller",
+                    hint="call without one",
+                )
             value = await self._public(function, parameters)
             passed("execute")
             return function.result.answer(value)
@@ -207,11 +221,7 @@ class Pipeline:
     async def _command(self, call: Call, session: Session, parameters: Parameters, seconds: float) -> Answer:
         function = call.function
         if call.key is not None:
-            if self._keys is None:
-                raise errors.RequestError("idempotency keys are not kept here", hint="call without one")
-            return await self._keys.once(
-                call, parameters, session, lambda held: _in_transaction(function, held, parameters)
-            )
+            return await _tried(function, session, self._once(call, call.key, parameters), seconds)
         if function.idempotent == "key":
             raise errors.RequestError(
                 f"{function.name} needs an idempotency key",
@@ -221,7 +231,20 @@ class Pipeline:
             return function.result.answer(await function.call(session, **function.values(parameters)))
         if function.takes == "unit":
             return await _in_unit(function, session, parameters)
-        return await _tried(function, session, parameters, seconds)
+        return await _tried(function, session, lambda held: _in_transaction(function, held, parameters), seconds)
+
+    def _once(self, call: Call, key: str, parameters: Parameters) -> Work:
+        """The call of a command with an idempotency key."""
+        keys, principal, function = self._keys, call.principal, call.function
+        if keys is None or principal is None:
+            raise errors.RequestError("idempotency keys are not kept here", hint="call without one")
+
+        async def once(held: Transaction) -> Answer:
+            return await keys.once(
+                principal, key, function, parameters, held, lambda: _in_transaction(function, held, parameters)
+            )
+
+        return once
 
     async def _public(self, function: Function, parameters: Parameters) -> Any:
         values = function.values(parameters)
@@ -279,12 +302,12 @@ async def _in_transaction(function: Function, transaction: Transaction, paramete
     return function.result.answer(await function.call(transaction, **function.values(parameters)))
 
 
-async def _tried(function: Function, session: Session, parameters: Parameters, seconds: float) -> Answer:
+async def _tried(function: Function, session: Session, work: Work, seconds: float) -> Answer:
     """A command in a transaction, again where it lost against another one and says that it may be tried again."""
     for attempt in range(1, function.attempts + 1):
         try:
             async with session.transaction(deadline=seconds) as transaction:
-                return await _in_transaction(function, transaction, parameters)
+                return await work(transaction)
         except errors.SerializationError:
             if attempt == function.attempts:
                 raise

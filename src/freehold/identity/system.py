@@ -5,16 +5,19 @@ be done is a function of its own in the database.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
 
-import pydantic
 from pydantic import BaseModel
 
-from freehold.errors import ForbiddenError, ValidationError
+from freehold.errors import ForbiddenError, NotFoundError
+from freehold.identity.calls import SystemCalls, checked, checked_id
+from freehold.identity.directory import Directory
+from freehold.identity.invitations import Invitations
+from freehold.identity.keys import Keys
 from freehold.identity.records import CreateMembership, CreateOrganization, CreateUser, Membership, Organization, User
 from freehold.model.context import Context
-from freehold.model.issues import validation_error
 from freehold.model.registry import Constraint
 from freehold.model.seal import Seal
 from freehold.postgres.connections import Pool
@@ -22,7 +25,11 @@ from freehold.sql.identifiers import Schemas
 
 __all__ = ["CONSTRAINTS", "SQL", "System"]
 
-SQL = ("freehold.identity", "identity.sql")
+SQL = (
+    ("freehold.identity", "identity.sql"),
+    ("freehold.identity", "credentials.sql"),
+    ("freehold.identity", "directory.sql"),
+)
 """The room's tables and functions, for the installer."""
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
@@ -39,11 +46,23 @@ class System:
     """
 
     def __init__(self, pool: Pool, schemas: Schemas, seal: Seal, reason: str) -> None:
-        if not isinstance(reason, str) or not 1 <= len(reason) <= 500 or "\x00" in reason:
-            raise ValidationError.single(("reason",), "must say in 1 to 500 characters why", "reason", subject="system")
-        self._pool = pool
-        self._schemas = schemas
-        self._proof = seal.prove(reason)  # what the functions take as the reason
+        self.calls = SystemCalls(pool, schemas, seal, reason)
+        """How its functions are called: for the other parts of the room."""
+
+    @cached_property
+    def directory(self) -> Directory:
+        """Lists of organizations, users and members, new names, and what issuers of tokens call them."""
+        return Directory(self.calls)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """API keys."""
+        return Keys(self.calls)
+
+    @cached_property
+    def invitations(self) -> Invitations:
+        """Invitations."""
+        return Invitations(self.calls)
 
     async def create_organization(self, *, name: str, slug: str) -> Organization:
         """Makes a tenant.
@@ -52,8 +71,8 @@ class System:
             ValidationError: the name or slug is not valid.
             UniqueError: the slug is taken.
         """
-        checked = _checked(CreateOrganization, name=name, slug=slug)
-        return await self._made(Organization, "create_organization", checked.name, checked.slug, self._proof)
+        given = checked(CreateOrganization, name=name, slug=slug)
+        return await self._made(Organization, "create_organization", given.name, given.slug)
 
     async def create_user(self, *, email: str, name: str) -> User:
         """Makes a user, who belongs to no organization yet.
@@ -62,8 +81,8 @@ class System:
             ValidationError: the address or name is not valid.
             UniqueError: the address is taken.
         """
-        checked = _checked(CreateUser, email=email, name=name)
-        return await self._made(User, "create_user", checked.email, checked.name, self._proof)
+        given = checked(CreateUser, email=email, name=name)
+        return await self._made(User, "create_user", given.email, given.name)
 
     async def add_member(self, organization_id: UUID, user_id: UUID, *, role: str = "member") -> Membership:
         """Makes a user a member, or gives a member another role.
@@ -72,18 +91,16 @@ class System:
             ValidationError: the role is no name in snake case.
             ReferenceError: there is no such organization or user.
         """
-        checked = _checked(CreateMembership, organization_id=organization_id, user_id=user_id, role=role)
-        return await self._made(
-            Membership, "add_member", checked.organization_id, checked.user_id, checked.role, self._proof
-        )
+        given = checked(CreateMembership, organization_id=organization_id, user_id=user_id, role=role)
+        return await self._made(Membership, "add_member", given.organization_id, given.user_id, given.role)
 
     async def find_organization(self, slug: str) -> Organization | None:
         """The organization with this slug."""
-        return await self._found(Organization, "find_organization", slug, self._proof)
+        return await self._found(Organization, "find_organization", slug)
 
     async def find_user(self, email: str) -> User | None:
         """The user with this address, in any case."""
-        return await self._found(User, "find_user", email, self._proof)
+        return await self._found(User, "find_user", email)
 
     async def remove_organization(self, organization_id: UUID) -> bool:
         """Removes an organization that has no records any more, with its memberships. What the log tells of it stays.
@@ -127,7 +144,7 @@ class System:
         Raises:
             ForbiddenError: there is no such organization or user, or the one is no member of the other (the same answer).
         """
-        membership = await self._found(Membership, "find_membership", organization, user, self._proof)
+        membership = await self._found(Membership, "find_membership", organization, user)
         if membership is None:
             raise ForbiddenError(f"{user} is no member of {organization}", hint="add the user with add_member first")
         given = {"request_id": request_id} if request_id is not None else {}
@@ -141,36 +158,52 @@ class System:
             **given,
         )
 
-    async def _removed(self, function: str, id: UUID) -> bool:
-        if not isinstance(id, UUID):
-            raise ValidationError.single(("id",), f"must be a UUID, not {id!r}"[:120], "uuid_type", subject="system")
-        text = f"select {self._schemas.own(function)}($1, $2) as gone"  # a quoted name
-        row = await self._pool.fetch_row(text, (id, self._proof))
-        return bool(row and row["gone"])
+    async def remove_member(self, organization_id: UUID, user_id: UUID) -> bool:
+        """Ends a membership, and with it the user's keys and open invitation there.
+
+        It takes effect within a second, also for tokens and keys that are in use. Tokens that were issued before do not bring the
+        user back.
+
+        Returns:
+            Whether there was one.
+        """
+        return await self._removed("remove_member", organization_id, user_id)
+
+    async def change_role(self, organization_id: UUID, user_id: UUID, role: str) -> Membership:
+        """Gives a member another role, within a second.
+
+        Raises:
+            ValidationError: the role is no name in snake case.
+            NotFoundError: the user is no member.
+        """
+        given = checked(CreateMembership, organization_id=organization_id, user_id=user_id, role=role)
+        made = await self.calls.record(Membership, "change_role", given.organization_id, given.user_id, given.role)
+        if made is None:
+            raise NotFoundError("Membership", user_id, hint="add the user with add_member first")
+        return made
+
+    async def revoke_tokens(self, user_id: UUID) -> bool:
+        """Refuses all tokens of a user that were issued until now, within a second. API keys have revocations of their own.
+
+        Returns:
+            Whether there is such a user.
+        """
+        return await self._removed("revoke_tokens", user_id)
+
+    async def _removed(self, function: str, *ids: UUID) -> bool:
+        return bool(await self.calls.answer(function, *map(checked_id, ids)))
 
     async def _made(self, cls: type[RecordT], function: str, *arguments: Any) -> RecordT:
-        made = await self._found(cls, function, *arguments, checked=True)
+        made = await self.calls.record(cls, function, *arguments)
         if made is None:  # the functions that make something return it or raise
             raise ForbiddenError(f"{function} answered nothing")
         return made
 
-    async def _found(self, cls: type[RecordT], function: str, *arguments: Any, checked: bool = False) -> RecordT | None:
-        if not checked:
-            for argument in arguments:
-                if not isinstance(argument, str) or len(argument) > 400 or "\x00" in argument:
-                    return None  # nothing that is stored looks like that
-        places = ", ".join(f"${place}" for place in range(1, len(arguments) + 1))
-        row = await self._pool.fetch_row(
-            f"select {self._schemas.own(function)}({places}) as found", arguments
-        )  # a quoted name
-        return None if row is None or row["found"] is None else cls.model_validate_json(row["found"])
-
-
-def _checked(cls: type[RecordT], **values: Any) -> RecordT:
-    try:
-        return cls.model_validate(values)
-    except pydantic.ValidationError as error:
-        raise validation_error(error, cls.__name__.removeprefix("Create")) from None
+    async def _found(self, cls: type[RecordT], function: str, *arguments: Any) -> RecordT | None:
+        for argument in arguments:
+            if not isinstance(argument, str) or len(argument) > 400 or "\x00" in argument:
+                return None  # nothing that is stored looks like that
+        return await self.calls.record(cls, function, *arguments)
 
 
 CONSTRAINTS: Mapping[str, Constraint] = {
@@ -178,5 +211,12 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "users_email_key": Constraint("unique", "User", ("email",)),
     "memberships_organization_id_fkey": Constraint("reference", "Membership", ("organization_id",), "Organization"),
     "memberships_user_id_fkey": Constraint("reference", "Membership", ("user_id",), "User"),
+    "keys_organization_id_fkey": Constraint("reference", "Key", ("organization_id",), "Organization"),
+    "keys_user_id_fkey": Constraint("reference", "Key", ("user_id",), "Member"),
+    "invitations_organization_id_fkey": Constraint("reference", "Invitation", ("organization_id",), "Organization"),
+    "invitations_open_key": Constraint("unique", "Invitation", ("email",)),
+    "externals_pkey": Constraint("unique", "External", ("external",)),
+    "externals_user_id_fkey": Constraint("reference", "External", ("user_id",), "User"),
+    "externals_organization_id_fkey": Constraint("reference", "External", ("organization_id",), "Organization"),
 }
 """The room's constraints, for errors."""

@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from types import TracebackType
 from typing import Any
@@ -24,7 +25,7 @@ from freehold.postgres.address import Address, Driver
 from freehold.postgres.sqlstate import DRIVER_ERRORS, translated, without_effect
 from freehold.postgres.transactions import HeldTransaction, Terms
 
-__all__ = ["Address", "Connection", "Pool", "connect"]
+__all__ = ["Address", "Connection", "Pool", "PoolFigures", "connect"]
 
 Row = Mapping[str, Any]  # Any: a column's value
 
@@ -117,6 +118,23 @@ async def _settle(connection: Driver, seconds: float = 5) -> None:
         connection.terminate()
 
 
+@dataclass(frozen=True, slots=True)
+class PoolFigures:
+    """How a pool is used at the moment.
+
+    Args:
+        size: connections at most.
+        open: connections that are open, or being opened.
+        idle: of these, those that nobody uses.
+        waiting: calls that wait for one.
+    """
+
+    size: int
+    open: int
+    idle: int
+    waiting: int
+
+
 class Pool:
     """Connections to one database as one role.
 
@@ -155,6 +173,12 @@ class Pool:
     def address(self) -> Address:
         """Where its connections lead, and who connects."""
         return self._address
+
+    @property
+    def figures(self) -> PoolFigures:
+        """How it is used at the moment."""
+        waiting = sum(not waiter.done() for waiter in self._waiters)
+        return PoolFigures(self._size, self._open, len(self._idle), waiting)
 
     async def __aenter__(self) -> "Pool":
         self._settle_in(asyncio.get_running_loop())
