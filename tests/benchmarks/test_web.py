@@ -9,10 +9,6 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-
-for _module in ("fastapi", "jwt", "sqlalchemy.ext.asyncio", "uvicorn", "uvloop"):
-    pytest.importorskip(_module)
-
 from benchmarks.web import driver
 from benchmarks.web.checks import DifferentAnswerError, refusals
 from benchmarks.web.contenders import CONTENDERS, Contender, Served, served
@@ -23,6 +19,7 @@ from benchmarks.web.peers.callers import NotAuthenticatedError, verifier
 from benchmarks.web.settings import Settings
 from benchmarks.web.workloads import WORKLOADS
 from benchmarks.web.world import World, issued, prepared
+
 from freehold import Database
 from freehold.postgres.server import ServerAddress
 from tests.conftest import Server
