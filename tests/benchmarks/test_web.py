@@ -18,7 +18,7 @@ from benchmarks.web.measure import Measured, Plan, Setting, Turn, compared, meas
 from benchmarks.web.peers.callers import NotAuthenticatedError, verifier
 from benchmarks.web.settings import Settings
 from benchmarks.web.workloads import WORKLOADS
-from benchmarks.web.world import World, issued, prepared
+from benchmarks.web.world import World, prepared
 
 from freehold import Database
 from freehold.postgres.server import ServerAddress
@@ -200,18 +200,18 @@ async def test_a_server_that_does_not_start_says_why(small: World) -> None:
     broken = Contender("broken", "Broken", lambda _: ["sh", "-c", "echo no such module; exit 3"])
     async with AsyncExitStack() as stack:
         with pytest.raises(RuntimeError, match=r"Broken does not listen: no such module"):
-            await stack.enter_async_context(served(small, broken))
+            await stack.enter_async_context(served(small.site, broken))
 
 
 async def test_peers_verify_each_token(small: World) -> None:
     from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-    settings = Settings.read(small.settings("peer", 1, 1))
+    settings = Settings.read(small.site.settings("peer", 1, 1))
     context, good = small.tenants["reads"].context, small.tenants["reads"].token
-    for verify in (verifier(settings), verifier(Settings.read(small.settings("kept", 1, 1, keep_tokens=60.0)))):
+    for verify in (verifier(settings), verifier(Settings.read(small.site.settings("kept", 1, 1, keep_tokens=60.0)))):
         for _ in range(2):
             assert verify(f"Bearer {good}").organization_id == context.organization_id
-        stranger = issued(context, generate_private_key(public_exponent=65537, key_size=2048))
+        stranger = small.site.token(context, generate_private_key(public_exponent=65537, key_size=2048))
         for token in (None, "", "Bearer", f"Basic {good}", f"Bearer {stranger}", f"Bearer {good}x"):
             with pytest.raises(NotAuthenticatedError):
                 verify(token)
