@@ -157,7 +157,7 @@ async def running(
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await process.communicate()  # its output is closed with it
 
 
 if __name__ == "__main__":

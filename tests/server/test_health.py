@@ -6,6 +6,7 @@ import pytest
 
 from freehold import Application, Database
 from freehold.errors import ConfigurationError
+from freehold.postgres.connections import connect
 from freehold.server import Settings, asgi
 from tests.conftest import Server
 from tests.probe import scratch
@@ -33,35 +34,31 @@ async def test_a_server_that_is_about_to_stop_is_live_and_not_ready(database: Da
 
 
 async def test_a_server_whose_tables_are_gone_is_not_ready(server: Server) -> None:
-    async with scratch(server) as name:
-        async with (
-            Database.open(server.address(name), application, size=1) as database,
-            serving(database) as (client, _),
-        ):
-            from freehold.postgres.connections import connect
-
-            async with connect(server.admin_address(name)) as admin:
-                await admin.execute("alter table app.orders drop column placed_on")
-            answer = await client.get("/readyz")
-            assert answer.status_code == 503
-            assert "FH001" in answer.json()["detail"]
-            assert "orders" not in answer.text  # strangers may ask
-            assert (await client.get("/healthz")).status_code == 200
+    async with (
+        scratch(server) as name,
+        Database.open(server.address(name), application, size=1) as database,
+        serving(database) as (client, _),
+    ):
+        async with connect(server.admin_address(name)) as admin:
+            await admin.execute("alter table app.orders drop column placed_on")
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        assert "FH001" in answer.json()["detail"]
+        assert "orders" not in answer.text  # strangers may ask
+        assert (await client.get("/healthz")).status_code == 200
 
 
 async def test_a_server_without_its_database_is_not_ready(server: Server) -> None:
-    async with scratch(server) as name:
-        async with (
-            Database.open(server.address(name), application, size=1) as database,
-            serving(database) as (client, _),
-        ):
-            from freehold.postgres.connections import connect
-
-            async with connect(server.admin) as admin:
-                await admin.execute(f'drop database "{name}" with (force)')
-            answer = await client.get("/readyz")
-            assert (answer.status_code, answer.json()["detail"][:12]) == (503, "the database")
-            assert (await client.get("/healthz")).status_code == 200
+    async with (
+        scratch(server) as name,
+        Database.open(server.address(name), application, size=1) as database,
+        serving(database) as (client, _),
+    ):
+        async with connect(server.admin) as admin:
+            await admin.execute(f'drop database "{name}" with (force)')
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["detail"][:12]) == (503, "the database")
+        assert (await client.get("/healthz")).status_code == 200
 
 
 async def test_a_server_opens_and_closes_its_own_database(server: Server, database_name: str) -> None:

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,6 +20,7 @@ from freehold.server.exchange import exchange_of
 from freehold.server.health import Readiness
 from freehold.server.logs import AccessLog
 from freehold.server.metrics import Metrics, SharedFigures
+from freehold.server.mounting import Authenticates, Mounted
 from freehold.server.origins import with_cors
 from freehold.server.problems import problem_details
 from freehold.server.settings import Settings
@@ -37,7 +37,7 @@ def asgi(
     url: str | Address | None = None,
     database: Database | None = None,
     settings: Settings | None = None,
-    authenticator: Any = None,
+    authenticator: Authenticates | None = None,
     secret: str | None = None,
     size: int = 10,
 ) -> "WebApplication":
@@ -68,7 +68,7 @@ def asgi(
     )
 
 
-class WebApplication:
+class WebApplication(Mounted):
     """What `asgi` makes. It can be called by any ASGI server, and mounted in any ASGI framework.
 
     Where the framework does not run the lifespan of what is mounted in it, run it in your own:
@@ -86,7 +86,7 @@ class WebApplication:
         url: str | Address | None = None,
         database: Database | None = None,
         settings: Settings | None = None,
-        authenticator: Any = None,
+        authenticator: Authenticates | None = None,
         secret: str | None = None,
         size: int = 10,
         api: ASGIApp | None = None,
@@ -99,7 +99,7 @@ class WebApplication:
             )
         self.application = application
         self.settings = settings or Settings()
-        self.authenticator = authenticator
+        self._authenticator = authenticator
         self._url = url
         self._given = database
         self._secret = secret
@@ -132,6 +132,17 @@ class WebApplication:
                 hint="where it is mounted, run 'async with server.lifespan():' in the lifespan of the outer application",
             )
         return self._database
+
+    @property
+    def authenticator(self) -> Authenticates:
+        """Who verifies credentials.
+
+        Raises:
+            ConfigurationError: there is nobody.
+        """
+        if self._authenticator is None:
+            raise ConfigurationError("the server has no authenticator", hint="asgi(application, authenticator=...)")
+        return self._authenticator
 
     @property
     def draining(self) -> bool:

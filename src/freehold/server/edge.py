@@ -69,11 +69,11 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = self._open(scope)
+        exchange = self.opened(scope)
         reply = Reply(exchange, send, self._settings, secure=scope.get("scheme") == "https", closing=self.draining)
         self.running.add(exchange)
         try:
-            self._check(exchange, scope["headers"])
+            self.check(exchange, scope["headers"])
             await self._app(scope, exchange.bounded(receive), reply)
         except FreeholdError as error:
             await self._failed(reply, error)
@@ -88,7 +88,8 @@ class Edge:
             for observer in self._observers:
                 observer(exchange)
 
-    def _open(self, scope: Scope) -> Exchange:
+    def opened(self, scope: Scope) -> Exchange:
+        """What is known of a request before anything is done."""
         settings = self._settings
         headers = scope["headers"]
         found = dict(headers)
@@ -123,7 +124,7 @@ class Edge:
         if exchange.headers.get(b"x-forwarded-proto") in (b"https", b"http"):
             scope["scheme"] = exchange.headers[b"x-forwarded-proto"].decode()
 
-    def _check(self, exchange: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    def check(self, exchange: Exchange, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Refuses what is too large, ambiguous, or too much at once.
 
         Raises:
