@@ -17,7 +17,7 @@ from benchmarks.web.entities import application
 from benchmarks.web.measure import Measured, Plan, Setting, Turn, compared, measure, opened
 from benchmarks.web.peers.callers import NotAuthenticatedError, verifier
 from benchmarks.web.settings import Settings
-from benchmarks.web.workloads import WORKLOADS
+from benchmarks.web.workloads import WORKLOADS, Workload
 from benchmarks.web.world import World, prepared
 
 from freehold import Database
@@ -27,6 +27,8 @@ from tests.probe import scratch
 
 SIZES = {"reads": 900, "figures": 60, "writes": 2_100}
 ID = "01942557-8400-7000-8002-0000000006c0"
+SECONDS = 0.2
+"""wrk makes whole seconds of it."""
 LOAD = Load(10, 1.0, 100, 0, 0, "", 1.0, 2.0, 3.0, 4.0)
 
 
@@ -94,7 +96,7 @@ async def test_updates_name_the_version_that_each_record_has(
     ids = [f"0194-{number:04x}" for number in range(40)]
     state.versions = dict.fromkeys(ids, 7)
     job = Job("update", "/api/customers", "token", ids, [7] * len(ids), '{"credit": "1.~"}')
-    load = await drive(job, tmp_path, port, 4, 1)
+    load = await drive(job, tmp_path, port, 4, SECONDS)
     made = sum(state.versions.values()) - 7 * len(ids)
     assert load.requests <= made <= load.requests + 4
     assert load.requests > 0
@@ -109,12 +111,12 @@ async def test_a_version_that_has_passed_fails_the_benchmark(
     state.versions = {"aa": 1, "bb": 2, "cc": 1}  # wrk makes one request that it does not send
     job = Job("update", "/api/customers", "token", ["aa", "bb", "cc"], [1, 1, 1], '{"credit": "1.~"}')
     with pytest.raises(RefusedError, match=r"409 .*version"):
-        await drive(job, tmp_path, port, 1, 1)
+        await drive(job, tmp_path, port, 1, SECONDS)
 
 
 async def test_new_records_differ(way: str, records: tuple[Records, int], tmp_path: Path) -> None:
     state, port = records
-    load = await drive(Job("create", "/api/customers", "token", body='{"name": "n ~"}'), tmp_path, port, 2, 1)
+    load = await drive(Job("create", "/api/customers", "token", body='{"name": "n ~"}'), tmp_path, port, 2, SECONDS)
     assert load.requests > 0
     assert len(set(state.bodies)) == len(state.bodies) >= load.requests
     assert json.loads(state.bodies[0])["name"].startswith("n ")
@@ -124,7 +126,7 @@ async def test_any_refused_request_fails_the_benchmark(way: str, records: tuple[
     state, port = records
     state.refuses = 5
     with pytest.raises(RefusedError, match="refused"):
-        await drive(Job("any", "/api/customers", "token", ["a-1", "b-2"]), tmp_path, port, 1, 1)
+        await drive(Job("any", "/api/customers", "token", ["a-1", "b-2"]), tmp_path, port, 1, SECONDS)
     assert state.paths <= {"/api/customers/a-1", "/api/customers/b-2"}
 
 
@@ -187,6 +189,20 @@ async def test_the_python_peers_do_the_same_work(small: World, monkeypatch: pyte
         create = next(each for each in WORKLOADS if each.action == "create")
         with pytest.raises(DifferentAnswerError, match="the log has 0 writes"):
             await create.verify(small, await create.job(small, 1), LOAD, 1)
+
+
+async def test_servers_that_answer_differently_are_not_compared(small: World) -> None:
+    async def content(_: World, server: Served) -> object:
+        return server.port // 10
+
+    async def job(_: World, turn: int) -> Job:
+        return Job("same", "/", "token", seed=turn)
+
+    workload = Workload("http_other", "Other", job, content)
+    servers = [Served(CONTENDERS[place], port, 0) for place, port in enumerate((80, 81, 92))]
+    await compared(small, workload, servers[:2])
+    with pytest.raises(DifferentAnswerError, match="FastAPI, asyncpg by hand answers\n9\nFreehold\n8"):
+        await compared(small, workload, servers)
 
 
 async def test_a_server_that_refuses_nothing_is_not_compared(small: World, records: tuple[Records, int]) -> None:
