@@ -9,8 +9,10 @@ from freehold.app import Application, Database
 from freehold.errors import FreeholdError
 from freehold.functions.declaration import Rate
 from freehold.functions.results import Answer
+from freehold.identity.credentials import Invitation, Key
+from freehold.identity.issuers import Claims, Issuer
 from freehold.identity.principal import Origin, Principal
-from freehold.identity.records import Membership, Organization, User
+from freehold.identity.records import Listing, Member, Membership, Organization, User
 from freehold.identity.roles import Roles
 from freehold.identity.system import System
 from freehold.model.context import Context
@@ -36,6 +38,7 @@ __all__ = [
     "BulkProgress",
     "BulkResult",
     "Change",
+    "Claims",
     "Commit",
     "Context",
     "Database",
@@ -49,6 +52,11 @@ __all__ = [
     "Include",
     "IncrementFigures",
     "Index",
+    "Invitation",
+    "Issuer",
+    "Key",
+    "Listing",
+    "Member",
     "Membership",
     "Order",
     "Organization",

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydantic_core import from_json
 
@@ -17,10 +17,14 @@ from freehold.engine.seals import check_seal, keep_seal
 from freehold.errors import ConfigurationError, IsolationError
 from freehold.functions.arguments import Arguments
 from freehold.functions.declaration import OWN_NAME, Idempotent, Kind, Options, Rate, declare
+from freehold.functions.exposed import exposed
 from freehold.functions.idempotency import SQL as ANSWERS
 from freehold.functions.idempotency import IdempotencyKeys
 from freehold.functions.pipeline import LONGEST, Call, Limiter, Pipeline
 from freehold.functions.registry import Functions
+from freehold.identity.administration import Administration
+from freehold.identity.development import DevelopmentKeys
+from freehold.identity.issuers import Issuer
 from freehold.identity.principal import Principal
 from freehold.identity.roles import Roles
 from freehold.identity.system import CONSTRAINTS, SQL, System
@@ -40,6 +44,9 @@ from freehold.store.store import Store
 from freehold.store.transaction import DEADLINE, Isolation
 from freehold.transfer.chunks import SQL as TRANSFER
 
+if TYPE_CHECKING:
+    from freehold.identity.authentication import Authenticator
+
 __all__ = ["Application", "Database"]
 
 ResultT = TypeVar("ResultT")
@@ -57,6 +64,7 @@ class Application:
         migrations: the folder of revisions; with it, an empty database that is set up is noted to be at the newest one.
         roles: which role of a member grants which permissions: `{"admin": ["*"], "sales": ["customers.*", "*.list"]}`; None grants
             every permission to every member.
+        issuers: whose tokens are accepted.
 
     Raises:
         DeclarationError: the entities do not fit together.
@@ -73,10 +81,12 @@ class Application:
         application_role: str = "freehold_app",
         migrations: Path | str | None = None,
         roles: Roles | Mapping[str, Iterable[str]] | None = None,
+        issuers: Iterable[Issuer] = (),
     ) -> None:
         self.name = name
         self.registry = Registry(entities)
-        self.functions = Functions()
+        self.functions = Functions(exposed(self.registry))
+        self.issuers = tuple(issuers)
         self.grants = roles if isinstance(roles, Roles) else Roles(roles)
         self.schemas = Schemas(engine_schema, schema)
         self.roles = DatabaseRoles(owner_role, application_role)
@@ -488,6 +498,37 @@ class Database:
         if isinstance(reason, Context):
             raise IsolationError("system work needs a reason, not a context")
         return System(self._store.pool, self._store.schemas, self._store.seal, reason)
+
+    def administration(self, context: Context) -> Administration:
+        """What a member may do with the members, keys and invitations of its own organization.
+
+        Args:
+            context: who does it: what it permits bounds what can be given away.
+
+        Raises:
+            IsolationError: there is no context.
+        """
+        if not isinstance(context, Context):
+            raise IsolationError("it needs the context of a member", hint="Context(organization_id=..., user_id=...)")
+        store = self._store
+        return Administration(store.pool, store.schemas, store.seal, context, self.application.grants)
+
+    def authenticator(self, *, development: DevelopmentKeys | None = None) -> "Authenticator":
+        """Verifies the credentials of callers, by the application's issuers and roles. Close it at the end.
+
+        Args:
+            development: keys for development, which nothing that strangers can reach should be given.
+        """
+        # Here and not above: a program that verifies no tokens needs no cryptography, which takes long to import.
+        from freehold.identity.authentication import Authenticator
+
+        application = self.application
+        return Authenticator(
+            self.system("authentication"),
+            roles=application.grants,
+            issuers=application.issuers,
+            development=development,
+        )
 
 
 async def _stamp(application: Application, connection: Connection, folder: Path) -> None:

@@ -42,6 +42,27 @@ FUNCTIONS = {
     "find_membership(text, text, text)",
     "remove_organization(uuid, text)",
     "remove_user(uuid, text)",
+    "remove_member(uuid, uuid, text)",
+    "change_role(uuid, uuid, text, text)",
+    "revoke_tokens(uuid, text)",
+    "rename_organization(uuid, text, text, text)",
+    "rename_user(uuid, text, text)",
+    "link_external(text, text, text, uuid, text)",
+    "unlink_external(text, text, text, text)",
+    "system_page(text, uuid, integer, uuid, text)",
+    "create_key(jsonb, text)",
+    "revoke_key(uuid, text)",
+    "create_invitation(jsonb, text)",
+    "revoke_invitation(uuid, text)",
+    "accept_invitation(text, text, text)",
+    "authenticate(jsonb, text)",
+    "note_keys(uuid[], text)",
+    "adopt(jsonb, boolean, boolean, text)",
+    "own_key_create(uuid, text, jsonb)",
+    "own_key_revoke(uuid, text, uuid)",
+    "own_invitation_create(uuid, text, jsonb)",
+    "own_invitation_revoke(uuid, text, uuid)",
+    "own_page(uuid, text, text, integer, uuid)",
     "claim_chunk(uuid)",
     "settle_chunk(uuid, json)",
     "claim_key(text, text, bytea)",
@@ -89,6 +110,27 @@ DEFINER = {
     "find_membership",
     "remove_organization",
     "remove_user",
+    "remove_member",
+    "change_role",
+    "revoke_tokens",
+    "rename_organization",
+    "rename_user",
+    "link_external",
+    "unlink_external",
+    "system_page",
+    "create_key",
+    "revoke_key",
+    "create_invitation",
+    "revoke_invitation",
+    "accept_invitation",
+    "authenticate",
+    "note_keys",
+    "adopt",
+    "log_identity",
+    "own_key_create",
+    "own_key_revoke",
+    "own_invitation_create",
+    "own_invitation_revoke",
     "claim_chunk",
     "settle_chunk",
     "forget_imported",
@@ -189,6 +231,31 @@ async def test_keys_and_origin_of_a_row_cannot_be_updated(admin: Connection) -> 
     assert others == []
 
 
+async def test_of_credentials_all_but_the_hashes_can_be_read(admin: Connection) -> None:
+    rows = await admin.fetch(
+        "select c.relname::text as name, c.relrowsecurity and c.relforcerowsecurity as secured, "
+        "array(select a.attname::text from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped "
+        "and not has_column_privilege($1, c.oid, a.attnum, 'select')) as hidden "
+        "from pg_class c where c.oid = any (array['freehold.keys', 'freehold.invitations', 'freehold.externals', "
+        "'freehold.revocations']::regclass[]) order by 1",
+        ROLE,
+    )
+    assert [(row["name"], row["secured"]) for row in rows] == [
+        (name, True) for name in ("externals", "invitations", "keys", "revocations")
+    ]
+    hidden = {row["name"]: row["hidden"] for row in rows}
+    assert hidden["keys"] == hidden["invitations"] == ["hash"]
+    assert {"issuer", "external"} <= set(hidden["externals"])
+    assert {"user_id", "until"} <= set(hidden["revocations"])
+    readable = await admin.fetch(
+        "select distinct table_name::text as name from information_schema.column_privileges "
+        "where grantee = $1 and table_schema = 'freehold' and privilege_type = 'SELECT'",
+        ROLE,
+    )
+    whole = {name.removeprefix("freehold.") for name in TABLES if name.startswith("freehold.")}
+    assert {row["name"] for row in readable} == whole | {"keys", "invitations"}
+
+
 async def test_every_table_that_can_be_read_is_under_forced_row_level_security(admin: Connection) -> None:
     rows = await relations(admin)
     open_ = [name for name, row in rows.items() if row["privileges"] and not (row["enabled"] and row["forced"])]
@@ -215,8 +282,14 @@ async def test_the_policies_are_the_expected_ones(admin: Connection) -> None:
         ("freehold.units", "system"): ("ALL", [OWNER]),
         ("freehold.answers", "system"): ("ALL", [OWNER]),
         **{(f"freehold.{name}", "engine"): ("ALL", [OWNER]) for name in ("search", "search_words")},
-        **{(f"freehold.{name}", "tenant"): ("SELECT", [ROLE]) for name in ("organizations", "users", "memberships")},
-        **{(f"freehold.{name}", "system"): ("ALL", [OWNER]) for name in ("organizations", "users", "memberships")},
+        **{
+            (f"freehold.{name}", "tenant"): ("SELECT", [ROLE])
+            for name in ("organizations", "users", "memberships", "keys", "invitations")
+        },
+        **{
+            (f"freehold.{name}", "system"): ("ALL", [OWNER])
+            for name in ("organizations", "users", "memberships", "keys", "invitations", "externals", "revocations")
+        },
     }
 
 

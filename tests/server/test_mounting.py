@@ -156,9 +156,7 @@ async def test_starlette(crm: WebApplication, tokens: Tokens) -> None:
 
 
 async def test_litestar(crm: WebApplication, tokens: Tokens) -> None:
-    @asgi("/crm", is_mount=True, copy_scope=True)
-    async def mounted(scope: Any, receive: Any, send: Any) -> None:
-        await crm(scope, receive, send)
+    mounted = asgi("/crm", is_mount=True, copy_scope=True)(crm.mounted_at("/crm"))
 
     @get("/names")
     async def names(request: LitestarRequest[Any, Any, Any]) -> list[str]:
@@ -173,7 +171,11 @@ async def test_litestar(crm: WebApplication, tokens: Tokens) -> None:
         )
 
     app = Litestar(
-        [mounted, names], lifespan=[crm.lifespan], exception_handlers={FreeholdError: told}, openapi_config=None
+        [mounted, names],
+        lifespan=[crm.lifespan],
+        exception_handlers={FreeholdError: told},
+        openapi_config=None,
+        logging_config=None,
     )
     async with client(app, app.lifespan()) as found:
         await check_routes(found, tokens)

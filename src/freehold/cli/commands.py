@@ -12,14 +12,17 @@ from rich.markup import escape
 
 from freehold.app import Database
 from freehold.cli.counters import counters
+from freehold.cli.credentials import invitations, keys
 from freehold.cli.doctor import doctor
 from freehold.cli.loading import load_application
 from freehold.cli.log import log
 from freehold.cli.migrate import migrate
 from freehold.cli.options import AdministratorUrl, Json, Target, Url
+from freehold.cli.organizations import members, organizations
 from freehold.cli.output import console, failing, print_json
 from freehold.cli.serve import serve
 from freehold.cli.transfer import export_, import_
+from freehold.cli.users import users
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address
 from freehold.postgres.server import EmbeddedServer
@@ -33,6 +36,11 @@ commands = typer.Typer(
 commands.add_typer(log, name="log")
 commands.add_typer(migrate, name="migrate")
 commands.add_typer(counters, name="counters")
+commands.add_typer(organizations, name="organization")
+commands.add_typer(members, name="member")
+commands.add_typer(users, name="user")
+commands.add_typer(invitations, name="invitation")
+commands.add_typer(keys, name="key")
 commands.command()(doctor)
 commands.command()(serve)
 commands.command("import")(import_)

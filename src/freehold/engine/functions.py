@@ -21,6 +21,7 @@ from freehold.engine.tables import declared_default
 from freehold.model.counters import Counter
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.sql.identifiers import Schemas, literal, quoted
+from freehold.sql.reads import json_columns
 
 __all__ = ["action_call", "entity_function", "entity_function_name", "entity_objects", "entity_parts", "function_drops"]
 
@@ -37,16 +38,29 @@ def entity_function_name(entity: EntityDescription, action: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def action_call(entity: EntityDescription, schemas: Schemas, action: str) -> str:
+def action_call(entity: EntityDescription, schemas: Schemas, action: str, *, as_json: bool = False) -> str:
     """The statement that calls an entity's function: its public fields as columns, after the outcome of a change.
 
     The columns are named, so that this release's code goes on while the next release's functions, which may answer with
     more of them, are there already.
+
+    Args:
+        entity: whose.
+        schemas: the names.
+        action: get, create, update, delete, restore or purge.
+        as_json: the record is one column `body`, a JSON object, beside `id`, `version` and, of a write, `position`: the number
+            of its transaction.
     """
     taken = {"get": 3, "create": 3, "update": 5}.get(action, 4)
-    outcome = "" if action in ("get", "create") else "_outcome, "
+    outcome = "" if action in ("get", "create") else "t._outcome, "
     parameters = ", ".join(f"${number}" for number in range(1, taken + 1))
-    return f"select {outcome}{_names(entity.public)} from {entity_function(schemas, entity, action)}({parameters})"
+    columns = _names(entity.public, "t.")
+    if as_json:
+        # The row of the function made JSON outside of it costs no more than a function that answers with JSON.
+        body = f"(select row_to_json(_x) from (select {json_columns(entity.public, 't')}) as _x) as body"
+        position = "" if action == "get" else ", pg_current_xact_id_if_assigned() as position"
+        columns = f"t.id, t.version, {body}{position}"
+    return f"select {outcome}{columns} from {entity_function(schemas, entity, action)}({parameters}) as t"
 
 
 def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles, counters: Sequence[Counter]) -> list[str]:

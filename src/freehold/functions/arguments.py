@@ -8,6 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import pydantic
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from freehold.errors import Issue, RequestError, ValidationError
 from freehold.functions.declaration import Function, Parameters
@@ -21,16 +22,27 @@ __all__ = ["Arguments", "checked_json"]
 class Arguments:
     """Arguments by name, in one of three forms.
 
-    Make them with `of_json`, `of_values` or `of_texts`.
+    Make them with `of_json`, `of_record`, `of_values` or `of_texts`.
     """
 
-    form: Literal["json", "values", "texts"]
+    form: Literal["json", "record", "values", "texts"]
     given: Any  # Any: bytes, or a mapping
 
     @classmethod
     def of_json(cls, body: bytes) -> "Arguments":
         """A JSON object; nothing is no arguments."""
         return cls("json", body) if body else NONE
+
+    @classmethod
+    def of_record(cls, known: bytes, name: str | None, body: bytes) -> "Arguments":
+        """What is known of a record, and a JSON object that somebody has sent for it.
+
+        Args:
+            known: a JSON object: of the id, say.
+            name: the parameter that the body becomes; None where its names are parameters themselves.
+            body: the JSON object. It cannot name what is known.
+        """
+        return cls("record", (known, name, body))
 
     @classmethod
     def of_values(cls, values: Mapping[str, Any]) -> "Arguments":
@@ -53,12 +65,16 @@ class Arguments:
             if self.form == "json":
                 checked_json(self.given)
                 return function.parameters.model_validate_json(self.given)
+            if self.form == "record":
+                return function.parameters.model_validate_json(_joined(*self.given))
             values = self.given if self.form == "values" else self._typed(function)
             return function.parameters.model_validate(dict(values))
         except pydantic.ValidationError as error:
             raise validation_error(error, function.name) from None
 
     def _typed(self, function: Function) -> dict[str, Any]:
+        if function.texts is not None:
+            return function.texts(self.given)
         readers, issues, values = _readers(function), [], {}
         for name, texts in self.given.items():
             reader = readers.get(name)
@@ -77,6 +93,19 @@ class Arguments:
 NONE = Arguments("values", {})
 
 
+def _joined(known: bytes, name: str | None, body: bytes) -> bytes:
+    """One JSON object of two. Each is whole by itself, so that nothing in the body can reach what is known."""
+    sent = checked_json(body)
+    start = known[:-1] if known == b"{}" else known[:-1] + b","
+    if name is not None:
+        return b"%b%b:%b}" % (start, to_json(name), body)
+    if not isinstance(sent, dict):
+        raise RequestError("the body must be a JSON object", hint="send a JSON object such as {}")
+    for twice in sent.keys() & json.loads(known).keys():
+        raise RequestError(f"{twice} is in the address or a header, and in the body too", hint="leave it out there")
+    return b"%b%b" % (start, body.lstrip()[1:]) if sent else known
+
+
 def checked_json(body: bytes) -> Any:
     """A body as JSON that means the same to everybody: each name once, no NaN, no nesting without end.
 
@@ -84,7 +113,7 @@ def checked_json(body: bytes) -> Any:
         RequestError: it is not.
     """
     try:
-        return json.loads(body, object_pairs_hook=_once, parse_constant=_refused)
+        return json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_refused)
     except _RepeatedNameError as error:
         raise RequestError(
             f"the JSON names {error.args[0]!r} twice in one object"[:200], hint="write it once"

@@ -106,6 +106,7 @@ class Function:
         summary, description: of its docstring.
         entity, action: of a function that an entity offers by its declaration.
         stream: whether it answers item by item.
+        texts: reads the texts of a query string or a command line, where these say more than the names of parameters.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Function:
     entity: str | None = None
     action: str | None = None
     stream: bool = False
+    texts: Callable[[Mapping[str, Sequence[str]]], dict[str, Any]] | None = None
     names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -5,15 +5,16 @@ fields of records are never written: see `freehold.model.fields`.
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args, get_origin
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, SchemaSerializer, to_json
 
 from freehold.errors import InternalError
 from freehold.model.entity import Entity
+from freehold.model.moments import respelled
 from freehold.model.pages import Page
 
 __all__ = ["Answer", "Result", "result_of"]
@@ -57,13 +58,15 @@ class Result:
         annotation: as declared; of a stream, of one item; of a page, of one record.
         adapter: writes values of it.
         page: whether it is a page of them.
-        records: whether there are records in it, whose relations are written where they were included.
     """
 
     annotation: Any  # Any: an annotation
     adapter: TypeAdapter[Any]
     page: bool = False
-    records: bool = False
+    _serializer: SchemaSerializer = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_serializer", _serializer(self.adapter))
 
     def write(self, value: Any) -> bytes:
         """A value as JSON.
@@ -72,7 +75,8 @@ class Result:
             InternalError: it is not of the declared type.
         """
         try:
-            return self.adapter.dump_json(value, serialize_as_any=self.records, warnings="error")
+            # A record with relations is of a class made for them, and writes them.
+            return self._serializer.to_json(value, polymorphic_serialization=True, warnings="error")
         except PydanticSerializationError as error:
             raise InternalError("a function returned something else than it declares") from error
 
@@ -99,10 +103,14 @@ def page_answer(page: Page[Any], data: bytes) -> Answer:
         page: for its cursors and total.
         data: its records, a JSON array.
     """
-    following, previous = page.next, page.previous
+    return paged(data, page.next, page.previous, page.total)
+
+
+def paged(data: bytes, following: str | None, previous: str | None = None, total: int | None = None) -> Answer:
+    """The answer with a page's data, a JSON array, and the cursors of the pages around it."""
     ends = to_json({"next": following, "previous": previous})
-    if page.total is not None:
-        ends = to_json({"next": following, "previous": previous, "total": page.total})
+    if total is not None:
+        ends = to_json({"next": following, "previous": previous, "total": total})
     return Answer(b'{"data":' + data + b"," + ends[1:], next=following, previous=previous, page=True)
 
 
@@ -115,8 +123,8 @@ def result_of(annotation: Any) -> Result:
     if get_origin(annotation) is Page:
         (item,) = get_args(annotation)
         records: TypeAdapter[Any] = TypeAdapter(tuple[item, ...])  # type: ignore[valid-type]  # known at run time
-        return Result(item, records, page=True, records=True)
-    return Result(annotation, TypeAdapter(annotation), records=_has_records(annotation))
+        return Result(item, records, page=True)
+    return Result(annotation, TypeAdapter(annotation))
 
 
 def with_body(answer: Answer, body: bytes) -> Answer:
@@ -124,7 +132,11 @@ def with_body(answer: Answer, body: bytes) -> Answer:
     return replace(answer, body=body)
 
 
-def _has_records(annotation: Any) -> bool:
-    if isinstance(annotation, type) and issubclass(annotation, Entity):
-        return True
-    return any(_has_records(item) for item in get_args(annotation))
+def _serializer(adapter: TypeAdapter[Any]) -> SchemaSerializer:
+    """What writes a type's values, with moments in one form; entities write them so by themselves."""
+    schema = respelled(adapter.core_schema, lambda cls: not issubclass(cls, Entity))
+    try:
+        # Models would be written by serializers of their own, which know another form.
+        return SchemaSerializer(schema, None, _use_prebuilt=False)
+    except TypeError:  # a release of Pydantic without this argument
+        return SchemaSerializer(schema)

@@ -84,8 +84,8 @@ class Found:
     def of(cls, told: dict[str, Any]) -> "Found":
         """From the database's JSON."""
         ids = {name: UUID(told[name]) for name in ("user_id", "organization_id", "key_id") if told.get(name)}
-        scopes = told.get("scopes")
-        return cls(**{"user_id": None, "organization_id": None, **told, **ids, "scopes": scopes and frozenset(scopes)})
+        scopes = None if told.get("scopes") is None else frozenset(told["scopes"])  # none at all permit nothing
+        return cls(**{"user_id": None, "organization_id": None, **told, **ids, "scopes": scopes})
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare gone {engine}.memberships;
 begin
     reason := {engine}.authorized(reason);
-    perform from {engine}.users u where u.id = $2 for update; -- what a token brings waits, and sees the revocation
+    perform from {engine}.users u where u.id = $2 for no key update; -- what a token brings waits, and sees the revocation
     delete from {engine}.memberships m where m.organization_id = $1 and m.user_id = $2 returning * into gone;
     if not found then
         return false;
@@ -313,7 +313,7 @@ begin
         end if;
         -- A user who was there is linked once for each issuer: an address that is given to somebody else later brings that one nothing.
         select u.id into _user from {engine}.users u where u.email = token->>'email' and (u.id = made.id or (link and not exists (
-            select from {engine}.externals e where e.issuer = _issuer and e.kind = 'user' and e.user_id = u.id))) for update;
+            select from {engine}.externals e where e.issuer = _issuer and e.kind = 'user' and e.user_id = u.id))) for no key update;
         if not found then
             return false;
         end if;
@@ -328,7 +328,7 @@ begin
         end if;
         perform {engine}.log_identity(null, 'External', _user, 'create', null, to_jsonb(linked), reason);
     end if;
-    perform from {engine}.users u where u.id = _user for update;
+    perform from {engine}.users u where u.id = _user for no key update;
     if provision and not exists (select from {engine}.revocations r where r.user_id = _user
             and (r.organization_id is null or r.organization_id = target) and r.until >= to_timestamp(coalesce((token->>'issued_at')::double precision, 0))) then
         insert into {engine}.memberships (organization_id, user_id, role) values (target, _user, token->>'role')

@@ -1,6 +1,7 @@
 """Reads a small JSON object from an address that the configuration names."""
 
 import asyncio
+import importlib
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ __all__ = ["LARGEST", "UnreadableError", "fetch", "parse_object"]
 LARGEST = 1_000_000
 """Bytes."""
 SECONDS = 5.0
+HEADERS = {"accept": "application/json", "accept-encoding": "identity"}
 
 
 class UnreadableError(Exception):
@@ -25,17 +27,16 @@ async def fetch(url: str, *, timeout: float = SECONDS) -> dict[str, Any]:
     Raises:
         UnreadableError: it cannot be reached in time, answers something else than 200, is no JSON object, or larger than 1 MB.
     """
-    import httpx  # here: a program whose keys are files needs no HTTP client
-
+    # In a thread: importing the library and reading the certificates of authorities would hold up everybody's requests. And
+    # here: a program whose keys are files needs no HTTP client.
+    httpx = await asyncio.to_thread(importlib.import_module, "httpx")
     try:
-        async with (
-            asyncio.timeout(timeout),
-            httpx.AsyncClient(follow_redirects=False, timeout=timeout) as client,
-            client.stream("GET", url, headers={"accept": "application/json", "accept-encoding": "identity"}) as answer,
-        ):
-            if answer.status_code != 200:
-                raise UnreadableError(f"{url} answers {answer.status_code}")
-            return parse_object(await _body(answer))
+        async with asyncio.timeout(timeout):
+            client = await asyncio.to_thread(httpx.AsyncClient, follow_redirects=False, timeout=timeout)
+            async with client, client.stream("GET", url, headers=HEADERS) as answer:
+                if answer.status_code != 200:
+                    raise UnreadableError(f"{url} answers {answer.status_code}")
+                return parse_object(await _body(answer))
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         raise UnreadableError(f"{url}: {type(error).__name__}") from error
 

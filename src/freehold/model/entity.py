@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, dataclass_transform
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, create_model, model_validator
 from pydantic._internal._model_construction import ModelMetaclass
 from pydantic.errors import PydanticUserError
 
@@ -33,6 +33,7 @@ from freehold.model.exposure import Expose, ExposureError, parse_exposed
 from freehold.model.fields import UNREAD, Declaration, Index, Unique, counter, field, reference
 from freehold.model.inputs import prepared
 from freehold.model.kinds import KindError, kind_of, split_optional
+from freehold.model.moments import respelled
 
 __all__ = ["Entity", "Input"]
 
@@ -147,6 +148,11 @@ class Entity(BaseModel, metaclass=EntityMeta):
         expose: Expose = (),
     ) -> None:
         """Accepts the class options for type checkers; `__pydantic_init_subclass__` uses them when the fields are known."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:  # Any: Pydantic's schemas
+        """The schema with moments written as PostgreSQL writes them. Documents are stored as their own models write them."""
+        return respelled(handler(source), lambda inner: inner is cls)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:  # Any: checked by __init_subclass__ before

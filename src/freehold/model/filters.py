@@ -24,10 +24,11 @@ from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.inputs import prepared
 from freehold.model.issues import shown, validation_error
 from freehold.model.kinds import Kind, KindError, kind_of, split_optional
-from freehold.model.registry import Registry, Relation, suggestion, unknown
+from freehold.model.registry import Relation, suggestion, unknown
 from freehold.model.values import stored
+from freehold.model.vocabulary import Vocabulary
 
-__all__ = ["OPERATORS", "And", "Compare", "Filter", "Not", "Or", "Target", "Where", "parse_filter"]
+__all__ = ["OPERATORS", "And", "Compare", "Filter", "Not", "Or", "Target", "Where", "find_target", "parse_filter"]
 
 Where = Mapping[str, Any]  # Any: values of every kind, checked by the parser
 """A filter as callers write it."""
@@ -105,32 +106,37 @@ class Not:
 
 Filter = Compare | And | Or | Not
 
+EVERYTHING = And(())
+"""No condition: one object, so that what is made of it can be kept."""
+
 
 def parse_filter(
-    where: Where | None, entity: EntityDescription, registry: Registry, *, subject: str = "where"
+    where: Where | None, entity: EntityDescription, vocabulary: Vocabulary, *, subject: str = "where"
 ) -> Filter:
     """Reads a filter.
 
     Args:
         where: as the module's docstring shows; None is no condition.
         entity: whose records are filtered.
-        registry: knows the relations.
+        vocabulary: the fields and relations that it may name.
         subject: what the argument is called, for errors.
 
     Raises:
         ValidationError: with every issue: unknown field or operator, a value of the wrong type, too much of anything.
     """
-    parser = _Parser(entity, registry)
-    parsed = parser.mapping({} if where is None else where, (), 0)
+    if where is None:
+        return EVERYTHING
+    parser = _Parser(entity, vocabulary)
+    parsed = parser.mapping(where, (), 0)
     if parser.issues:
         raise ValidationError(parser.issues, subject=subject)
     return parsed
 
 
 class _Parser:
-    def __init__(self, entity: EntityDescription, registry: Registry) -> None:
+    def __init__(self, entity: EntityDescription, vocabulary: Vocabulary) -> None:
         self.entity = entity
-        self.registry = registry
+        self.vocabulary = vocabulary
         self.issues: list[Issue] = []
         self.conditions = 0
 
@@ -177,7 +183,7 @@ class _Parser:
                 self.issue(path, f"is one of more than {MAXIMUM_CONDITIONS} conditions; use fewer", "too_many")
             return []
         try:
-            target = _resolve(key, self.entity, self.registry, path)
+            target = find_target(key, self.entity, self.vocabulary, path)
         except ValidationError as error:
             for issue in error.issues:
                 self.issue(issue.path, issue.message, issue.code)
@@ -240,14 +246,25 @@ class _Parser:
             return self.issue(path, "does not fit in 64 bits", "int_too_large")
         adapter = _element_adapter(target.kind) if element else target.kind.adapter
         try:
+            if target.kind.name == "bytes":
+                operand = _of_hexadecimal(operand)
             value = adapter.validate_python(operand)
         except pydantic.ValidationError as error:
             for found in validation_error(error, "where").issues:
                 self.issue((*path, *found.path), found.message, found.code)
             return None
+        except ValueError:
+            return self.issue(path, "must be bytes, or a text of hexadecimal digits", "bytes_type")
         if isinstance(value, Decimal) and abs(value.adjusted()) > MAXIMUM_DIGITS:
             return self.issue(path, f"has more than {MAXIMUM_DIGITS} digits", "decimal_too_large")
         return [stored(item) for item in value] if isinstance(value, list) else stored(value)
+
+
+def _of_hexadecimal(operand: Any) -> Any:
+    """Bytes as JSON has them."""
+    if isinstance(operand, list):
+        return [_of_hexadecimal(item) for item in operand]
+    return bytes.fromhex(operand) if isinstance(operand, str) else operand
 
 
 def _element_adapter(kind: Kind) -> TypeAdapter[Any]:
@@ -264,31 +281,35 @@ def _operators(kind: Kind) -> tuple[str, ...]:
     return (*EQUALITY, "is_null")
 
 
-def _resolve(key: str, entity: EntityDescription, registry: Registry, path: tuple[str | int, ...]) -> Target:
+def find_target(key: str, entity: EntityDescription, vocabulary: Vocabulary, path: tuple[str | int, ...]) -> Target:
+    """What the name of a condition leads to, across references and into documents.
+
+    Args:
+        key: `total`, `customer.status`, `settings.theme.color`.
+        entity: from which it starts.
+        vocabulary: the fields and relations that it may name.
+        path: of the condition, for errors.
+
+    Raises:
+        ValidationError: it leads nowhere, or too far.
+    """
     relations: list[Relation] = []
     steps = key.split(".")
-    while len(steps) > 1 and steps[0] not in entity.fields:
-        relation = registry.relation(entity, steps[0])
+    fields, known = vocabulary.fields[entity.name], vocabulary.relations[entity.name]
+    while len(steps) > 1 and steps[0] not in fields:
+        relation = known.get(steps[0])
         if relation is None:
-            raise unknown(
-                path, "field or relation", steps[0], [*entity.fields, *registry.relations[entity.name]], "where"
-            )
+            raise unknown(path, "field or relation", steps[0], [*fields, *known], "where")
         if len(relations) == MAXIMUM_HOPS:
             raise ValidationError(
                 [Issue(path, f"crosses more than {MAXIMUM_HOPS} references", "too_deep")], subject="where"
             )
         relations.append(relation)
-        entity = relation.target
+        fields, known = vocabulary.fields[relation.target.name], vocabulary.relations[relation.target.name]
         steps = steps[1:]
-    field = entity.fields.get(steps[0])
+    field = fields.get(steps[0])
     if field is None:
-        raise unknown(
-            path,
-            "field",
-            steps[0],
-            [*entity.fields, *(f"{name}.…" for name in registry.relations[entity.name])],
-            "where",
-        )
+        raise unknown(path, "field", steps[0], [*fields, *(f"{name}.…" for name in known)], "where")
     keys = tuple(steps[1:])
     return Target(tuple(relations), field, keys, _kind_inside(field, keys, path) if keys else field.kind)
 

@@ -18,6 +18,7 @@ from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.issues import shown
 from freehold.model.registry import suggestion
 from freehold.model.values import from_json_shape
+from freehold.model.vocabulary import Vocabulary
 
 __all__ = [
     "CursorSigner",
@@ -72,24 +73,38 @@ class Sort:
     nulls_first: bool
 
 
-def parse_order(order_by: OrderBy, entity: EntityDescription, *, subject: str = "order_by") -> tuple[Sort, ...]:
+def parse_order(
+    order_by: OrderBy, entity: EntityDescription, vocabulary: Vocabulary | None = None, *, subject: str = "order_by"
+) -> tuple[Sort, ...]:
     """Reads an order; the id is added at the end, so that no two rows are equal in it.
+
+    Args:
+        order_by: as callers write it.
+        entity: whose records are ordered.
+        vocabulary: the fields that it may name; None is all.
+        subject: what the argument is called, for errors.
 
     Raises:
         ValidationError: an unknown, unsortable, private or repeated field.
     """
     if order_by is None or isinstance(order_by, str):
-        return _parse_word(order_by, entity, subject)
-    return _parse_order([order_by] if isinstance(order_by, Order) else order_by, entity, subject)
+        return _parse_word(order_by, entity, vocabulary, subject)
+    items = [order_by] if isinstance(order_by, Order) else order_by
+    return _parse_order(items, entity, vocabulary, subject)
 
 
 @lru_cache(maxsize=4096)
-def _parse_word(order_by: str | None, entity: EntityDescription, subject: str) -> tuple[Sort, ...]:
+def _parse_word(
+    order_by: str | None, entity: EntityDescription, vocabulary: Vocabulary | None, subject: str
+) -> tuple[Sort, ...]:
     """The usual order, by one field or by none: the same object each time, so that statements can be kept for it."""
-    return _parse_order([] if order_by is None else [order_by], entity, subject)
+    return _parse_order([] if order_by is None else [order_by], entity, vocabulary, subject)
 
 
-def _parse_order(items: Any, entity: EntityDescription, subject: str) -> tuple[Sort, ...]:
+def _parse_order(
+    items: Any, entity: EntityDescription, vocabulary: Vocabulary | None, subject: str
+) -> tuple[Sort, ...]:
+    fields = entity.fields if vocabulary is None else vocabulary.fields[entity.name]
     issues: list[Issue] = []
     sorts: dict[str, Sort] = {}
     if isinstance(items, Mapping) or not isinstance(items, Sequence):
@@ -101,7 +116,7 @@ def _parse_order(items: Any, entity: EntityDescription, subject: str) -> tuple[S
     for index, item in enumerate(items):
         if isinstance(item, str):
             item = Order(item.removeprefix("-"), item.startswith("-"))
-        problem = _order_problem(item, entity, sorts)
+        problem = _order_problem(item, entity, fields, sorts)
         if problem:
             issues.append(Issue((index,), *problem))
             continue
@@ -116,15 +131,17 @@ def _parse_order(items: Any, entity: EntityDescription, subject: str) -> tuple[S
     return tuple(sorts.values())
 
 
-def _order_problem(item: Any, entity: EntityDescription, sorts: Mapping[str, Sort]) -> tuple[str, str] | None:
+def _order_problem(
+    item: Any, entity: EntityDescription, fields: Mapping[str, FieldDescription], sorts: Mapping[str, Sort]
+) -> tuple[str, str] | None:
     if not isinstance(item, Order):
         return f"must be a field's name or an Order, not {type(item).__name__}", "order_type"
     if not isinstance(item.field, str):
         return f"must name a field, not {shown(item.field)}", "order_type"
-    field = entity.fields.get(item.field)
+    field = fields.get(item.field)
     if field is None:
         return (
-            f"{shown(item.field)} is no field of {entity.name}{suggestion(item.field, entity.fields)}",
+            f"{shown(item.field)} is no field of {entity.name}{suggestion(item.field, fields)}",
             "unknown_field",
         )
     if not field.kind.orderable:

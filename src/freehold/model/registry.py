@@ -77,6 +77,7 @@ class Registry:
             self.entities[description.name] = description
             tables[description.table] = description.name
         self._check_names()
+        self.fields = {entity.name: entity.fields for entity in self.entities.values()}
         self.relations = self._relate()
         self.counters = resolve_counters(self.entities, self._target, suggestion)
 

@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 from freehold.errors import Issue, ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.entity import EntityMeta
-from freehold.model.filters import And, Filter, parse_filter
+from freehold.model.filters import Filter, parse_filter
+from freehold.model.issues import shown
 from freehold.model.pages import Include, Sort, parse_limit, parse_order
 from freehold.model.registry import Registry, Relation, suggestion
+from freehold.model.vocabulary import Vocabulary
 
 __all__ = ["Included", "Selection", "Shape", "Shapes"]
 
@@ -118,15 +120,23 @@ class Shapes:
         select: Any = None,
         include: Any = None,
         private: bool = False,
+        vocabulary: Vocabulary | None = None,
     ) -> Shape:
         """Reads `select` and `include`.
+
+        Args:
+            entity: of the records.
+            select: fields by name; None is all that are not private.
+            include: relations by name.
+            private: whether private fields come along.
+            vocabulary: the fields and relations that may be named; None is all.
 
         Raises:
             ValidationError: with every issue: unknown fields or relations, too deep, too many.
         """
         if select is None and include is None:
             return (self._whole if private else self._plain)[entity.name]
-        parser = _Parser(self._registry, self)
+        parser = _Parser(vocabulary or self._registry, self)
         shape = parser.shape(entity, select, include, private, (), 0)
         if parser.issues:
             raise ValidationError(parser.issues, subject=f"{entity.name} read")
@@ -181,8 +191,8 @@ class Shapes:
 
 
 class _Parser:
-    def __init__(self, registry: Registry, shapes: Shapes) -> None:
-        self.registry = registry
+    def __init__(self, vocabulary: Vocabulary, shapes: Shapes) -> None:
+        self.vocabulary = vocabulary
         self.shapes = shapes
         self.issues: list[Issue] = []
         self.relations = 0
@@ -210,13 +220,13 @@ class _Parser:
         if isinstance(select, str | Mapping) or not isinstance(select, Iterable):
             self.issues.append(Issue(path, f"must be a list of field names, not {type(select).__name__}", "list_type"))
             return ()
-        names = list(select)
+        names, known = list(select), self.vocabulary.fields[entity.name]
         for index, name in enumerate(names):
-            if not isinstance(name, str) or name not in entity.fields:
+            if (not isinstance(name, str) or name not in known) and len(self.issues) < 50:
                 self.issues.append(
                     Issue(
                         (*path, index),
-                        f"{name!r} is no field of {entity.name}{suggestion(str(name), entity.fields)}",
+                        f"{shown(name)} is no field of {entity.name}{suggestion(str(name), known)}",
                         "unknown_field",
                     )
                 )
@@ -245,7 +255,7 @@ class _Parser:
         self, entity: EntityDescription, name: str, how: Any, path: tuple[str | int, ...], depth: int
     ) -> Included | None:
         how = Include() if how is True else Include(count=True) if how == "count" else how
-        relation = self.registry.relation(entity, name)
+        relation = self.vocabulary.relations[entity.name].get(name)
         self.relations += 1
         problem = self.problem(entity, relation, name, how, depth)
         if problem or relation is None:
@@ -254,8 +264,8 @@ class _Parser:
             return None
         target = relation.target
         try:
-            condition = And(()) if how.where is None else parse_filter(how.where, target, self.registry)
-            sorts = parse_order(how.order_by, target)
+            condition = parse_filter(how.where, target, self.vocabulary)
+            sorts = parse_order(how.order_by, target, self.vocabulary)
             limit = parse_limit(how.limit)
         except ValidationError as error:
             self.issues.extend(Issue((*path, *issue.path), issue.message, issue.code) for issue in error.issues)
@@ -267,8 +277,8 @@ class _Parser:
         self, entity: EntityDescription, relation: Relation | None, name: str, how: Any, depth: int
     ) -> tuple[str, str] | None:
         if relation is None:
-            known = self.registry.relations[entity.name]
-            return f"{name!r} is no relation of {entity.name}{suggestion(name, known)}", "unknown_relation"
+            known = self.vocabulary.relations[entity.name]
+            return f"{shown(name)} is no relation of {entity.name}{suggestion(name, known)}", "unknown_relation"
         if not isinstance(how, Include):
             return f'must be True, "count" or an Include, not {type(how).__name__}', "include_type"
         if depth >= MAXIMUM_INCLUDE_DEPTH:

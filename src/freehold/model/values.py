@@ -1,15 +1,16 @@
 """Values on their way between Python, JSON and PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from pydantic_core import to_json, to_jsonable_python
 
 from freehold.errors import ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
+from freehold.model.moments import written
 
-__all__ = ["Changes", "from_json_shape", "stored", "to_json_shape", "to_payload", "to_rows", "to_sql_text"]
+__all__ = ["Changes", "from_json_shape", "shaped", "stored", "to_json_shape", "to_payload", "to_rows", "to_sql_text"]
 
 MAXIMUM_PAYLOAD = 16_000_000
 """Bytes of what one record's write sends."""
@@ -34,7 +35,18 @@ def to_json_shape(value: Any) -> Any:
         return value.hex()
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, datetime | time):
+        return written(value)
     return to_jsonable_python(value)
+
+
+def shaped(value: Any) -> Any:
+    """A value of any kind, or a mapping or list of such, in its JSON shape."""
+    if isinstance(value, Mapping):
+        return {name: shaped(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [shaped(item) for item in value]
+    return to_json_shape(value)
 
 
 def to_payload(values: Mapping[str, Any], subject: str) -> str:

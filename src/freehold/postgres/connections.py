@@ -12,7 +12,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from types import TracebackType
 from typing import Any
@@ -22,10 +21,11 @@ import asyncpg
 from freehold.errors import ConfigurationError, UnavailableError, ValidationError
 from freehold.model.registry import Constraint
 from freehold.postgres.address import Address, Driver
+from freehold.postgres.observing import Observer, PoolFigures, query_logger
 from freehold.postgres.sqlstate import DRIVER_ERRORS, translated, without_effect
 from freehold.postgres.transactions import HeldTransaction, Terms
 
-__all__ = ["Address", "Connection", "Pool", "PoolFigures", "connect"]
+__all__ = ["Address", "Connection", "Pool", "connect"]
 
 Row = Mapping[str, Any]  # Any: a column's value
 
@@ -118,23 +118,6 @@ async def _settle(connection: Driver, seconds: float = 5) -> None:
         connection.terminate()
 
 
-@dataclass(frozen=True, slots=True)
-class PoolFigures:
-    """How a pool is used at the moment.
-
-    Args:
-        size: connections at most.
-        open: connections that are open, or being opened.
-        idle: of these, those that nobody uses.
-        waiting: calls that wait for one.
-    """
-
-    size: int
-    open: int
-    idle: int
-    waiting: int
-
-
 class Pool:
     """Connections to one database as one role.
 
@@ -168,6 +151,15 @@ class Pool:
         self._open = 0
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._observer: Callable[[Any], None] | None = None
+
+    def observe(self, observer: Observer) -> None:
+        """Has somebody told of each message, from now on. It costs nothing where nobody is."""
+
+        told = query_logger(observer)
+        self._observer = told
+        for connection in self._idle:
+            connection.add_query_logger(told)
 
     @property
     def address(self) -> Address:
@@ -327,7 +319,10 @@ class Pool:
     async def _connect(self) -> Driver:
         self._open += 1
         try:
-            return await self._address.open()
+            connection = await self._address.open()
+            if self._observer is not None:
+                connection.add_query_logger(self._observer)
+            return connection
         except BaseException:
             self._open -= 1
             self._wake(None)

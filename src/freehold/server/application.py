@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from freehold.app import Application, Database
 from freehold.errors import ConfigurationError, FreeholdError, RequestError, UnavailableError
 from freehold.postgres.connections import Address
+from freehold.server.api import Api
 from freehold.server.edge import Edge, Observer
 from freehold.server.exchange import exchange_of
 from freehold.server.health import Readiness
@@ -24,6 +25,7 @@ from freehold.server.mounting import Authenticates, Mounted
 from freehold.server.origins import with_cors
 from freehold.server.problems import problem_details
 from freehold.server.settings import Settings
+from freehold.server.tracing import Tracing
 
 __all__ = ["WebApplication", "asgi"]
 
@@ -105,12 +107,14 @@ class WebApplication(Mounted):
         self._secret = secret
         self._size = size
         self._database: Database | None = None
-        self._api = api
+        self._given_api = self._api = api
         self._readiness: Readiness | None = None
         self._announced = 0.0
         self.metrics = Metrics(self._gauges, self._totals, shared)
         self._edge = Edge(self._answer, self.settings, self._observers())
-        self._outermost = with_cors(self._edge, self.settings)
+        self._tracing = Tracing() if self.settings.tracing else None
+        edge = self._edge if self._tracing is None else self._tracing.around(self._edge)
+        self._outermost = with_cors(edge, self.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI interface."""
@@ -176,6 +180,10 @@ class WebApplication(Mounted):
                 database = await stack.enter_async_context(opened)
             self._database = database
             self._readiness = Readiness(database)
+            if self._given_api is None and self._authenticator is not None:
+                self._api = Api(self.application, database, self._authenticator, self.settings)
+            if self._tracing is not None:
+                self._tracing.observe(database.store.pool)
             self._edge.draining = False
             try:
                 async with self._edge.watching(), self._keeping_figures():

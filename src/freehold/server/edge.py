@@ -42,6 +42,7 @@ _ONCE = (
     b"freehold-organization",
     b"host",
     b"idempotency-key",
+    b"if-match",
     b"x-request-id",
 )
 """Headers of which two would be taken differently by different programs."""

@@ -7,14 +7,15 @@ What is in a line is told here and nowhere else: no secrets, no paths (they hold
 address unless it is switched on.
 """
 
-import json
 import logging
 import sys
 import threading
+import time
 import traceback
-from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, TextIO
+
+from pydantic_core import to_json
 
 from freehold.server.exchange import Exchange
 from freehold.server.reply import AbortedError
@@ -65,21 +66,33 @@ class AccessLog:
 class JsonFormatter(logging.Formatter):
     """A line of JSON: time, level, logger, message, and the record's own fields."""
 
+    _second = 0
+    _moment = ""
+
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
+        seconds = int(record.created)
+        if seconds != self._second:
+            self._second = seconds
+            self._moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": f"{self._moment}.{int(record.created % 1 * 1_000):03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
         }
         fields = getattr(record, "fields", None)
         if fields is None:
-            line["message"] = record.getMessage()
+            line["message"] = _plain(record.getMessage())
         else:
             line.update(fields)
         if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = "".join(traceback.format_exception(*record.exc_info))
-        return json.dumps(line, ensure_ascii=False, default=str)
+            line["exception"] = _plain("".join(traceback.format_exception(*record.exc_info)))
+        return to_json(line, fallback=str).decode()
+
+
+def _plain(text: str) -> str:
+    """A text of characters that UTF-8 can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class TextFormatter(logging.Formatter):
@@ -127,6 +140,8 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
         settings: in which format, and whether requests are told.
         stream: where both go instead.
     """
+    # What these look up for each record nobody reads here.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     formatter: logging.Formatter = JsonFormatter() if settings.logs_json else TextFormatter()
     told = logging.StreamHandler(stream or sys.stderr)
     requests = _Lines(stream or sys.stdout, 0.2) if settings.logs_json else logging.StreamHandler(stream or sys.stdout)

@@ -4,11 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.app import Database
 from freehold.errors import ConfigurationError, ForbiddenError, FreeholdError
@@ -150,6 +151,24 @@ class Mounted(ABC):
                 yield state
 
         app.router.lifespan_context = both
+
+    def mounted_at(self, path: str) -> ASGIApp:
+        """The server for a framework that takes the prefix off the path and does not tell of it, as Litestar does.
+
+            asgi("/crm", is_mount=True, copy_scope=True)(crm.mounted_at("/crm"))
+
+        Args:
+            path: where it is mounted.
+        """
+
+        async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+            raw = scope.get("raw_path")
+            if scope["type"] == "http" and raw:  # what the client asked for, which the framework leaves as it was
+                asked = unquote(raw.partition(b"?")[0].decode("latin-1"))
+                scope = {**scope, "path": asked, "root_path": scope.get("root_path", "") + path}
+            await self(scope, receive, send)
+
+        return mounted
 
     async def _verified(self, scope: Scope) -> tuple[Exchange, Principal]:
         exchange = self._edge.opened(scope)

@@ -35,6 +35,9 @@ _STATUS: Mapping[type[FreeholdError], int] = {
 }
 """What each error is over HTTP. What is not here is the program's own and is 500."""
 
+_OWN = ("sql", "the rows of the query", "session", "transaction")
+"""Subjects of what is wrong with the program, and not with what a caller sent."""
+
 _TITLES = {
     400: "Bad request",
     401: "Not authenticated",
@@ -46,7 +49,9 @@ _TITLES = {
     409: "Conflict",
     410: "Gone",
     411: "Length required",
+    412: "Precondition failed",
     413: "Body too large",
+    414: "Address too long",
     415: "Media type not supported",
     422: "Not valid",
     428: "Precondition required",
@@ -82,6 +87,8 @@ def status_of(error: FreeholdError) -> int:
     """The HTTP status that tells of an error."""
     if isinstance(error, errors.RequestError):
         return error.status
+    if isinstance(error, errors.ValidationError) and error.subject.startswith(_OWN):
+        return 500
     for kind in type(error).__mro__:
         if kind in _STATUS:
             return _STATUS[kind]
@@ -98,7 +105,7 @@ def problem_details(error: FreeholdError, *, request_id: str | None = None, **mo
     """
     status = status_of(error)
     told = error if status != 500 else errors.InternalError("the server met an error of its own; its log has more")
-    described = told.as_dict()
+    described = _described(told)
     value = {
         "type": f"urn:freehold:error:{told.code}",
         "title": _TITLES.get(status, "Error"),
@@ -112,6 +119,48 @@ def problem_details(error: FreeholdError, *, request_id: str | None = None, **mo
     return ProblemDetails(
         status, _headers(told, status), json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
     )
+
+
+_SAID: Mapping[type[FreeholdError], tuple[str, str]] = {
+    errors.SerializationError: (
+        "another call has changed the same at the same time, and nothing was written",
+        "send it again",
+    ),
+    errors.OutcomeUnknownError: (
+        "whether it was done is not known: the connection to the database was lost",
+        "repeat it with the same idempotency key, or look before you repeat it",
+    ),
+    errors.UnavailableError: ("the service cannot answer just now", "try again in a moment"),
+    errors.BulkError: ("not all of it could be done", "look at what is there before you repeat it"),
+    errors.ForbiddenError: ("the program may not do this", "its log tells more, by the id of the request"),
+}
+"""What is told in place of texts that speak to who runs the program, or pass on what the database said."""
+
+
+def _described(error: FreeholdError) -> dict[str, Any]:
+    """What of an error is for everybody: nothing that the database or the driver said."""
+    value = error.as_dict()
+    for kind, (message, hint) in _SAID.items():
+        if isinstance(error, kind) and _passed_on(error):
+            value |= {"message": message, "hint": hint}
+    if isinstance(error, errors.CommitError):
+        value["problems"] = [
+            {"entity": problem.entity, "id": str(problem.id), **_described(_public(problem.error))}
+            for problem in error.problems
+        ]
+        value["message"] = f"{len(error.problems)} changes cannot be made"
+    return value
+
+
+def _public(error: FreeholdError) -> FreeholdError:
+    return error if status_of(error) != 500 else errors.InternalError("an error of the program's own")
+
+
+def _passed_on(error: FreeholdError) -> bool:
+    """Whether an error's text may have what somebody else said in it."""
+    if isinstance(error, errors.UnavailableError | errors.ForbiddenError):
+        return error.__cause__ is not None or error.__context__ is not None
+    return True
 
 
 def _headers(error: FreeholdError, status: int) -> list[tuple[bytes, bytes]]:

@@ -5,6 +5,7 @@ To stop, in this order: `/readyz` says 503 and each connection ends with its nex
 """
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -59,6 +60,8 @@ class _Web(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts to accept connections."""
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what was made until now stays: there is no point in looking through it again and again
         self._ready()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from freehold.model.description import EntityDescription, FieldDescription
-from freehold.model.filters import And, Filter
+from freehold.model.filters import EVERYTHING, Filter
 from freehold.model.pages import Sort
 from freehold.model.shapes import Included, Shape
 from freehold.sql.filters import condition, joined, visible
@@ -23,7 +23,9 @@ __all__ = [
     "count_statement",
     "exists_statement",
     "get_rows_statement",
+    "get_shape_statement",
     "get_statement",
+    "json_columns",
     "list_rows_statement",
     "list_statement",
     "row_json",
@@ -32,13 +34,14 @@ __all__ = [
 
 def row_json(shape: Shape, alias: str, arguments: Arguments, schemas: Schemas) -> str:
     """The expression for a row as a JSON object of the shape."""
-    columns = [_columns(shape.fields, alias)] if shape.fields else []  # a table that was not there yet had none
+    columns = [json_columns(shape.fields, alias)] if shape.fields else []  # a table that was not there yet had none
     columns += [f"{_included(item, alias, arguments, schemas)} as {quoted(item.name)}" for item in shape.included]
     return f"(select row_to_json(_x) from (select {', '.join(columns)}) as _x)"
 
 
 @lru_cache(maxsize=4096)
-def _columns(fields: tuple[FieldDescription, ...], alias: str) -> str:
+def json_columns(fields: tuple[FieldDescription, ...], alias: str) -> str:
+    """Columns in their JSON shapes, for a row that becomes a JSON object."""
     return ", ".join(
         f"{field.kind.as_json(f'{alias}.{quoted(field.name)}')} as {quoted(field.name)}" for field in fields
     )
@@ -71,6 +74,15 @@ def get_rows_statement(
 ) -> Statement:
     """Some records by id, a row of columns each."""
     return _by_id(shape, ids, schemas, deleted, as_json=False, lock=lock)
+
+
+def get_shape_statement(shape: Shape, id: UUID, schemas: Schemas) -> Statement:
+    """One record by id with what its shape brings: `version`, and `body`, its JSON object. See `action_call` for plain ones."""
+    arguments = Arguments()
+    found = f"{visible(shape.entity, 't')} and t.id = {arguments.add(id, 'uuid')}"
+    row = row_json(shape, "t", arguments, schemas)
+    body = f"select t.version, {row} as body from {schemas.rows(shape.entity)} as t where {found}"
+    return Statement(in_context(schemas, body), tuple(arguments.values))
 
 
 def _by_id(
@@ -164,7 +176,7 @@ def list_statement(
         deleted: whether deleted rows are in.
         lock: locks the rows of the page. The one beyond it is not read then, and does not go with a search or a total.
     """
-    return _listed(shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, lock, as_json=True)
+    return _page(shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, lock, as_json=True)
 
 
 def list_rows_statement(
@@ -182,16 +194,46 @@ def list_rows_statement(
     lock: Lock | None = None,
 ) -> Statement:
     """The same as `list_statement`, but as rows of columns. An empty page with a total is a row of nulls and the total."""
-    if start is None and search is None and lock is None and filter_ == And(()):
-        return _first_rows(shape, tuple(sorts), limit, schemas, backward, total, deleted)
-    return _listed(shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, lock, as_json=False)
+    return _page(shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, lock, as_json=False)
+
+
+def _page(
+    shape: Shape,
+    filter_: Filter,
+    sorts: Sequence[Sort],
+    limit: int,
+    schemas: Schemas,
+    search: str | None,
+    start: Sequence[Any] | None,
+    backward: bool,
+    total: bool,
+    deleted: bool,
+    lock: Lock | None,
+    *,
+    as_json: bool,
+) -> Statement:
+    if shape.plain and start is None and search is None and lock is None and filter_ == EVERYTHING:
+        return _first_page(shape, tuple(sorts), limit, schemas, backward, total, deleted, as_json)
+    return _listed(
+        shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, lock, as_json=as_json
+    )
 
 
 @lru_cache(maxsize=4096)
-def _first_rows(
-    shape: Shape, sorts: tuple[Sort, ...], limit: int, schemas: Schemas, backward: bool, total: bool, deleted: bool
+def _first_page(
+    shape: Shape,
+    sorts: tuple[Sort, ...],
+    limit: int,
+    schemas: Schemas,
+    backward: bool,
+    total: bool,
+    deleted: bool,
+    as_json: bool,
 ) -> Statement:
-    return _listed(shape, And(()), sorts, limit, schemas, None, None, backward, total, deleted, None, as_json=False)
+    """The usual page: its text is built once."""
+    return _listed(
+        shape, EVERYTHING, sorts, limit, schemas, None, None, backward, total, deleted, None, as_json=as_json
+    )
 
 
 def _listed(

@@ -17,10 +17,11 @@ from freehold.errors import Issue, ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.entity import Entity
 from freehold.model.filters import parse_filter
-from freehold.model.issues import validation_error
+from freehold.model.issues import shown, validation_error
 from freehold.model.pages import parse_limit
 from freehold.model.registry import suggestion
 from freehold.model.values import from_json_shape
+from freehold.model.vocabulary import Vocabulary
 from freehold.sql.aggregates import aggregate_statement
 from freehold.sql.named import bind_named
 from freehold.store.messages import Messenger
@@ -62,6 +63,7 @@ async def aggregate(
     where: Mapping[str, Any] | None,
     limit: int,
     deleted: bool,
+    vocabulary: Vocabulary | None = None,
 ) -> tuple[Group, ...]:
     """Groups in the order of their keys.
 
@@ -70,12 +72,15 @@ async def aggregate(
     """
     store = messenger.store
     entity = store.registry[cls]
+    known = (vocabulary or store.registry).fields[entity.name]
     issues: list[Issue] = []
-    keys = _fields(entity, "group_by", group_by, issues)
-    measured = {function: _fields(entity, function, names, issues) for function, names in measures.items() if names}
+    keys = _fields(entity, known, "group_by", group_by, issues)
+    measured = {
+        function: _fields(entity, known, function, names, issues) for function, names in measures.items() if names
+    }
     if issues:
         raise ValidationError(issues, subject="aggregate")
-    condition = parse_filter(where, entity, store.registry)
+    condition = parse_filter(where, entity, vocabulary or store.registry)
     limit = parse_limit(limit)
     row = await messenger.read(
         aggregate_statement(entity, keys, measured, condition, limit, store.schemas, deleted=deleted)
@@ -91,18 +96,20 @@ async def aggregate(
     return tuple(_group(keys, measured, group) for group in groups)
 
 
-def _fields(entity: EntityDescription, what: str, names: Any, issues: list[Issue]) -> list[FieldDescription]:
+def _fields(
+    entity: EntityDescription, known: Mapping[str, FieldDescription], what: str, names: Any, issues: list[Issue]
+) -> list[FieldDescription]:
     found: list[FieldDescription] = []
     if isinstance(names, str) or not isinstance(names, Sequence):
         issues.append(Issue((what,), "must be a list of field names", "list_type"))
         return found
     for index, name in enumerate(names):
-        field_ = entity.fields.get(name) if isinstance(name, str) else None
+        field_ = known.get(name) if isinstance(name, str) else None
         if field_ is None:
             issues.append(
                 Issue(
                     (what, index),
-                    f"{name!r} is no field of {entity.name}{suggestion(str(name), entity.fields)}",
+                    f"{shown(name)} is no field of {entity.name}{suggestion(str(name), known)}",
                     "unknown_field",
                 )
             )

@@ -24,6 +24,7 @@ from freehold.model.issues import validation_error
 from freehold.model.pages import OrderBy, Page, Sort, binding, parse_limit, parse_order
 from freehold.model.shapes import Shape
 from freehold.model.values import to_json_shape
+from freehold.model.vocabulary import Vocabulary
 from freehold.model.words import parse_words
 from freehold.postgres.connections import Row
 from freehold.sql.locks import Lock
@@ -32,6 +33,7 @@ from freehold.sql.reads import (
     count_statement,
     exists_statement,
     get_rows_statement,
+    get_shape_statement,
     get_statement,
     list_rows_statement,
     list_statement,
@@ -198,6 +200,23 @@ class Reader:
                 found.update((record.id, record) for record in records)
         return found
 
+    async def get_body(self, shape: Shape, id: UUID) -> tuple[bytes, int]:
+        """One record as a JSON object, and its version.
+
+        Raises:
+            NotFoundError: there is none in this organization.
+        """
+        entity, schemas = shape.entity, self._store.schemas
+        if shape is self._store.shapes.parse(entity) and not isinstance(schemas, Past):
+            statement = Statement(action_call(entity, schemas, "get", as_json=True), (id,))
+        else:
+            statement = get_shape_statement(shape, id, schemas)
+        rows = await self._messenger.rows(statement)
+        # No such record is a row of nulls, or no row.
+        if not rows or rows[0]["version"] is None:
+            raise NotFoundError(entity.name, id)
+        return rows[0]["body"], rows[0]["version"]
+
     async def get_json(self, shape: Shape, ids: Sequence[UUID], *, deleted: bool) -> bytes | None:
         """Records by id as a JSON array; None when there is none."""
         row = await self._messenger.read(get_statement(shape, ids, self._store.schemas, deleted=deleted))
@@ -248,16 +267,17 @@ class Reader:
         private: bool,
         as_json: bool,
         lock: Lock | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> Page[Any]:
-        """One page."""
-        entity, registry = self._store.registry[cls], self._store.registry
+        """One page. Where a vocabulary is given, nothing else may be named."""
+        entity = self._store.registry[cls]
         if after is not None and before is not None:
             raise ValidationError.single(
                 ("before",), "must not be given together with after", "after_and_before", subject="list"
             )
-        condition = parse_filter(where, entity, registry)
-        sorts = parse_order(order_by, entity)
-        shape = self._store.shapes.parse(entity, select=select, include=include, private=private)
+        condition = parse_filter(where, entity, vocabulary or self._store.registry)
+        sorts = parse_order(order_by, entity, vocabulary)
+        shape = self._store.shapes.parse(entity, select=select, include=include, private=private, vocabulary=vocabulary)
         limit = parse_limit(limit)
         words = None if search is None else self._words(entity, search)
         flags = deleted if words is None else [deleted, words]

@@ -12,6 +12,7 @@ from freehold.errors import NotFoundError, ValidationError
 from freehold.model.context import Context
 from freehold.model.entity import Entity
 from freehold.model.pages import IncludeLike, OrderBy, Page
+from freehold.model.vocabulary import Vocabulary
 from freehold.store.messages import Messenger, checked_id
 from freehold.store.queries import Group, aggregate
 from freehold.store.reader import MAXIMUM_IDS, Reader
@@ -38,6 +39,11 @@ class Reads:
     def context(self) -> Context:
         """Who asks."""
         return self._messenger.context
+
+    @property
+    def reader(self) -> Reader:
+        """What its reads go through: for functions that answer with JSON."""
+        return self._reader
 
     @overload
     async def get(
@@ -85,6 +91,8 @@ class Reads:
         store = self._messenger.store
         description = store.registry[entity]
         wanted = checked_id(id, description.name)
+        if not deleted and not private:
+            return (await self._reader.get_body(store.shapes.parse(description), wanted))[0]
         rows = await self._reader.get_json(store.shapes.parse(description, private=private), [wanted], deleted=deleted)
         if rows is None:
             raise NotFoundError(description.name, wanted)
@@ -249,6 +257,7 @@ class Reads:
         where: Mapping[str, Any] | None = None,
         limit: int = 1_000,
         deleted: bool = False,
+        vocabulary: Vocabulary | None = None,
     ) -> tuple[Group, ...]:
         """Counts, sums, averages, least and greatest values of the records that match, by group.
 
@@ -260,11 +269,13 @@ class Reads:
             where: a filter.
             limit: groups at most, 1 to 1,000; more are an error, not a cut.
             deleted: whether deleted records are in.
+            vocabulary: the fields and relations that may be named; None is all.
         """
         measures = {"sum": sum, "avg": avg, "min": min, "max": max}
         return await aggregate(
-            self._messenger, entity, group_by=group_by, measures=measures, where=where, limit=limit, deleted=deleted
-        )
+            self._messenger, entity, group_by=group_by, measures=measures, where=where, limit=limit, deleted=deleted,
+            vocabulary=vocabulary,
+        )  # fmt: skip
 
 
 def checked_ids(name: str, ids: Any) -> "list[UUID]":

@@ -73,6 +73,11 @@ class Session(Reads, BulkWrites):
         self._messenger.open = False
 
     @property
+    def writer(self) -> Writer:
+        """What its writes of single records go through: for functions that answer with JSON."""
+        return self._writer
+
+    @property
     def store(self) -> Store:
         """What the database's sessions share: for tools that look behind them."""
         return self._messenger.store

@@ -1,13 +1,14 @@
 """Writes of single records. Each is one message and one transaction, through the entity's generated function."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import pydantic
 
 from freehold.engine.functions import action_call
-from freehold.errors import ConcurrencyError, NotFoundError, UnavailableError, ValidationError
+from freehold.errors import ConcurrencyError, FreeholdError, NotFoundError, UnavailableError, ValidationError
 from freehold.model.context import new_id
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity, Input
@@ -16,7 +17,7 @@ from freehold.model.values import to_payload
 from freehold.sql.statements import Statement
 from freehold.store.messages import Messenger, checked_id, checked_version
 
-__all__ = ["Target", "Writer", "checked_input"]
+__all__ = ["Target", "Writer", "Written", "checked_input"]
 
 EntityT = TypeVar("EntityT", bound=Entity)
 
@@ -28,6 +29,23 @@ IN_DOUBT = (
 
 Target: TypeAlias = EntityT | tuple[type[EntityT], UUID, int]
 """What an update or deletion is about: a record as it was read, or (entity, id, version)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A record as a write has left it.
+
+    Args:
+        id: its id.
+        version: its version.
+        body: the record as PostgreSQL's JSON, without private fields.
+        position: the number of the transaction.
+    """
+
+    id: UUID
+    version: int
+    body: bytes
+    position: int
 
 
 class Writer:
@@ -65,6 +83,43 @@ class Writer:
         self.check_action(entity, action)
         return await self._change(entity, action, id, version)
 
+    async def created(self, entity: EntityDescription, values: Mapping[str, Any]) -> Written:
+        """Inserts one record of values that were validated, and answers with JSON.
+
+        Args:
+            entity: the record's.
+            values: of all its fields.
+        """
+        payload = to_payload({"id": new_id(), **values}, entity.name)
+        call = action_call(entity, self._store.schemas, "create", as_json=True)
+        return _told(await self._written(Statement(call, (payload,))))
+
+    async def changed(
+        self, entity: EntityDescription, action: str, id: UUID, version: int, changes: Mapping[str, Any] | None = None
+    ) -> Written:
+        """Updates, deletes, restores or purges one record of an expected version, and answers with JSON.
+
+        Args:
+            entity: the record's.
+            action: what is done.
+            id: the record's.
+            version: the one that is expected.
+            changes: of an update: values that were validated.
+
+        Raises:
+            ConcurrencyError, NotFoundError, ValidationError: as `update` and `change` do.
+        """
+        arguments = () if changes is None else (to_payload(changes, entity.name),)
+        call = action_call(entity, self._store.schemas, action, as_json=True)
+        row = await self._written(Statement(call, (id, checked_version(version, entity.name), *arguments)))
+        if row["_outcome"] == "done":
+            return _told(row)
+        if row["_outcome"] != "conflict":
+            raise _refused(entity, action, id, row["_outcome"])
+        adapter = self._store.shapes.adapter(self._store.shapes.parse(entity))
+        (current,) = adapter.validate_json(b"[%b]" % row["body"])
+        raise ConcurrencyError(entity.name, id, expected=version, actual=current.version, current=current)
+
     @staticmethod
     def check_action(entity: EntityDescription, action: str) -> None:
         """Refuses what the entity's deletion does not know."""
@@ -85,11 +140,9 @@ class Writer:
         if outcome == "conflict":
             current = self._record(entity, row[1:])
             raise ConcurrencyError(entity.name, id, expected=version, actual=current.version, current=current)
-        if outcome == "state" and action == "restore":
-            raise ValidationError.single((), f"{entity.name} {id} is not deleted", "not_deleted", subject="restore")
-        raise NotFoundError(entity.name, id, hint="it is deleted; restore it first" if outcome == "state" else None)
+        raise _refused(entity, action, id, outcome)
 
-    async def _written(self, statement: Statement) -> Sequence[Any]:
+    async def _written(self, statement: Statement) -> Any:  # Any: the driver's row, by place and by name
         """The one row in which a function answers that writes."""
         self._messenger.check_writes()
         try:
@@ -98,7 +151,7 @@ class Writer:
             if error.unanswered:
                 error.hint = IN_DOUBT
             raise
-        return row  # type: ignore[no-any-return]  # the driver's
+        return row
 
     def named(self, target: Any) -> tuple[EntityDescription, UUID, int]:
         """The entity, id and version that a target names."""
@@ -120,6 +173,17 @@ class Writer:
         shape = self._store.shapes.parse(entity)
         record: Entity = self._store.reader(shape).read(entity.cls, [row])[0]
         return record
+
+
+def _told(row: Mapping[str, Any]) -> Written:
+    return Written(row["id"], row["version"], row["body"], row["position"])
+
+
+def _refused(entity: EntityDescription, action: str, id: UUID, outcome: str) -> FreeholdError:
+    """The error for a record that is not there, or not in the state that an action needs."""
+    if outcome == "state" and action == "restore":
+        return ValidationError.single((), f"{entity.name} {id} is not deleted", "not_deleted", subject="restore")
+    return NotFoundError(entity.name, id, hint="it is deleted; restore it first" if outcome == "state" else None)
 
 
 def checked_input(entity: EntityDescription, schema: str, input: Input | None, values: Mapping[str, Any]) -> Input:
