@@ -103,11 +103,8 @@ async def main(only: Sequence[str], plan: Plan, many: bulk.Plan, size: scale.Sca
         written += report.write_scale(outcome, outcome.machine)
     if not only or web_scale.NAME in only:
         requested = await web_scale.measure(size, console)
-        if isinstance(requested, str):
-            console.print(f"{web_scale.NAME} is left out: {requested}")
-        else:
-            report.print_scale(console, requested)
-            written += report.write_scale(requested, requested.machine)
+        report.print_scale(console, requested)
+        written += report.write_scale(requested, requested.machine)
     console.print(f"{perf_counter() - started:.0f} s; written: {', '.join(path.name for path in written)}", style="dim")
     console.print(f"in {report.RESULTS}", style="dim")
 

@@ -6,18 +6,15 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 
 from benchmarks.web.entities import METRICS
-from benchmarks.web.settings import JWKS, Settings
 from benchmarks.web.world import Site
-from freehold.postgres.server import ServerAddress
 
 __all__ = ["CONTENDERS", "POOL", "SCALE", "Contender", "Served", "served"]
 
@@ -39,7 +36,6 @@ class Contender:
         label: what it is, for people.
         command: starts it with a file of settings.
         absent: why it cannot run here; nothing if it can.
-        environment: what it finds in its environment besides.
         keep_tokens: seconds for which it believes a verified token.
     """
 
@@ -47,7 +43,6 @@ class Contender:
     label: str
     command: Callable[[Path], Sequence[str]]
     absent: Callable[[], str] = lambda: ""
-    environment: Callable[[Path], Mapping[str, str]] = lambda _: {}
     keep_tokens: float = 0.0
 
 
@@ -75,29 +70,6 @@ class Served:
 
 def _python(module: str, *arguments: str) -> Callable[[Path], Sequence[str]]:
     return lambda settings: [sys.executable, "-m", module, *arguments, str(settings)]
-
-
-def _absent_freehold() -> str:
-    return "" if find_spec("benchmarks.web.freehold") else "this version has no HTTP server"
-
-
-def _freehold(application: str) -> Callable[[Path], Sequence[str]]:
-    """`freehold serve` with an application of `benchmarks.web.freehold`, one worker."""
-
-    def command(settings: Path) -> Sequence[str]:
-        told = Settings.read(settings)
-        return [
-            sys.executable, "-c", "from freehold.cli import main; main()", "serve", f"{OURS}:{application}",
-            "--port", str(told.listen), "--size", str(told.pool), "--settings", f"{OURS}:settings",
-        ]  # fmt: skip
-
-    return command
-
-
-def _freehold_environment(settings: Path) -> Mapping[str, str]:
-    told = Settings.read(settings)
-    address = ServerAddress(told.host, told.port, told.user, told.password, told.database)
-    return {"FREEHOLD_URL": address.url, JWKS: told.jwks}
 
 
 def _absent_node() -> str:
@@ -135,7 +107,7 @@ def _fastify(settings: Path) -> Sequence[str]:
 
 OURS, PEERS = "benchmarks.web.freehold", "benchmarks.web.peers"
 CONTENDERS = (
-    Contender("freehold", "Freehold", _freehold("application"), _absent_freehold, _freehold_environment),
+    Contender("freehold", "Freehold", _python(OURS, "application")),
     Contender("fastapi-sqlalchemy", "FastAPI, SQLAlchemy async ORM", _python(PEERS, "fastapi-sqlalchemy")),
     Contender("fastapi-asyncpg", "FastAPI, asyncpg by hand", _python(PEERS, "fastapi-asyncpg")),
     Contender("starlette-asyncpg", "Starlette, asyncpg by hand", _python(PEERS, "starlette-asyncpg")),
@@ -143,7 +115,7 @@ CONTENDERS = (
     Contender("fastify", "Fastify, pg (Node.js)", _fastify, _absent_node),
 )
 """Freehold first, then its peers."""
-SCALE = Contender("freehold-crm", "Freehold", _freehold("crm"), _absent_freehold, _freehold_environment)
+SCALE = Contender("freehold-crm", "Freehold", _python(OURS, "crm"))
 """Freehold with the entities of `examples.renoz`."""
 
 
@@ -157,7 +129,7 @@ async def served(site: Site, contender: Contender) -> AsyncIterator[Served]:
     port = _free_port()
     settings = site.settings(contender.name, port, POOL, contender.keep_tokens)
     output = site.folder / f"{contender.name}.log"
-    environment = {**os.environ, "NODE_ENV": "production", **contender.environment(settings)}
+    environment = {**os.environ, "NODE_ENV": "production"}
     with output.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
             *contender.command(settings), stdout=file, stderr=file, env=environment

@@ -158,15 +158,8 @@ CALLS = [
 """As often as there, and with the same targets; reads of the past are not offered over HTTP."""
 
 
-async def measure(scale: Scale, console: Console) -> Outcome | str:
-    """Load what is missing, start the server, then call for the given time.
-
-    Returns:
-        What was measured, or why there is no server.
-    """
-    reason = SCALE.absent()
-    if reason:
-        return reason
+async def measure(scale: Scale, console: Console) -> Outcome:
+    """Load what is missing, start the server, then call for the given time."""
     async with opened(scale) as (postgres, database):
         administrator = postgres.connection()
         address = postgres.connection(application.roles.application, administrator.database)

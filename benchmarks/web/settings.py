@@ -5,12 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ALGORITHM", "AUDIENCE", "ISSUER", "JWKS", "Settings"]
+__all__ = ["ALGORITHM", "AUDIENCE", "ISSUER", "Settings"]
 
 ISSUER = "https://issuer.example"
 AUDIENCE = "benchmarks"
-JWKS = "BENCHMARK_JWKS"
-"""The variable that tells Freehold's process where the issuer's keys are."""
 ALGORITHM = "RS256"
 """The cheapest signatures to verify: 40 us with PyJWT and a key of 2,048 bits; ES256 takes 60 us and EdDSA 75."""
 
