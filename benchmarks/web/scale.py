@@ -191,6 +191,8 @@ async def _measured(
             WebCaller(tenants, Random(f"{scale.seed}/{number}"), connection, tokens)
             for number, connection in enumerate(connections)
         ]
+        for tenant in tenants:  # whoever cannot be served is found out before anything is measured
+            await callers[0].ask(tenant, "GET", f"{CUSTOMERS}/{callers[0].customer(tenant)}")
         asking = await stack.enter_async_context(administered(administrator))
         process = await postmaster(asking)
         before = _processor(process), process_time(), _processor(server.process)
