@@ -64,6 +64,7 @@ class Call:
         origin: where the call comes from.
         key: an idempotency key: a repeated call with it gets the first one's answer.
         timings: filled while it runs.
+        content: the bytes of a file, where the function takes one.
     """
 
     function: Function
@@ -72,6 +73,7 @@ class Call:
     origin: Origin = field(default_factory=Origin)
     key: str | None = None
     timings: Timings = field(default_factory=Timings)
+    content: AsyncIterator[bytes] | None = None
 
 
 class Sessions(Protocol):
@@ -241,6 +243,8 @@ class Pipeline:
 
     async def _command(self, call: Call, session: Session, parameters: Parameters, seconds: float) -> Answer:
         function = call.function
+        if function.content:
+            return await _taken(call, session, parameters)
         if call.key is not None:
             return await _tried(function, session, self._once(call, call.key, parameters), seconds)
         if function.idempotent == "key":
@@ -306,6 +310,19 @@ def authorise(call: Call) -> Context | None:
             hint="ask an administrator of the organization",
         )
     return principal.context(call.origin)
+
+
+async def _taken(call: Call, session: Session, parameters: Parameters) -> Answer:
+    """A command that takes a file. What it does may be many transactions, and is told apart by the file itself."""
+    function = call.function
+    if call.key is not None:
+        raise errors.RequestError(
+            f"{function.name} takes no idempotency key: repeated with the same file, it does nothing twice",
+            hint="call without one",
+        )
+    if call.content is None:
+        raise errors.RequestError(f"{function.name} needs a file", status=411, hint="send it as the body")
+    return function.result.answer(await function.call(session, call.content, **function.values(parameters)))
 
 
 async def _in_unit(function: Function, session: Session, parameters: Parameters) -> Answer:
