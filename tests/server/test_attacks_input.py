@@ -156,8 +156,6 @@ async def test_relations_do_not_go_on_for_ever(siege: Attacked) -> None:
         include = {"reports": {"include": include}} if include else {"reports": {}}
     response = await siege.ask("POST", "/api/functions/contacts.list", json={"include": include})
     assert response.status_code == 422
-    many = ",".join(["contacts", "orders"] * 500)
-    assert (await siege.ask("GET", f"/api/customers?include={many}")).status_code in (400, 422)
 
 
 TEXTS = (

@@ -217,7 +217,7 @@ async def test_without_its_permission_a_function_does_nothing(
         for clerk, function in zip(clerks, needed, strict=True):
             for method, path, more in requests(function, TABLES, id):
                 response = await call(clerk, method, path, **more)
-                assert (response.status_code, response.json()["code"]) == (403, "FH300"), path
+                assert (response.status_code, response.json()["code"]) == (403, "FH300"), response.text
         assert await everything(admin) == before
     assert reached == []
 
