@@ -124,6 +124,7 @@ def requests(
             row = ",".join(str(id) if value == "<id>" else str(value) for value in fields.values())
             body = {"content": f"{','.join(fields)}\n{row}\n"}
             more["headers"]["content-type"] = "text/csv"
+            path += f"?run={uuid4()}"  # else the second one of the same file is a repetition
         yield method, f"/api/{table[function.entity]}{path}", {**more, **body}
 
 
