@@ -66,10 +66,10 @@ class Documentation:
 
     Args:
         manifest: makes the application's; asked when the document is first wanted.
-        batch: calls of one batch at most; None where there are no batches.
+        batch: calls of one batch at most.
     """
 
-    def __init__(self, manifest: Callable[[], Mapping[str, Any]], *, batch: int | None = None) -> None:
+    def __init__(self, manifest: Callable[[], Mapping[str, Any]], *, batch: int) -> None:
         self._manifest = manifest
         self._batch = batch
         self._document = lru_cache(maxsize=MOUNTS)(self._documented)
