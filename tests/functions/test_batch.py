@@ -1,6 +1,7 @@
 """Several calls in one request."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,7 +108,7 @@ async def test_each_call_is_limited_on_its_own(shop_database: Database, ada: Pri
             if len(admitted) == 2:
                 raise errors.LimitError("enough", retry_after=1)
             admitted.append(call.function.name)
-            return lambda: None
+            return SimpleNamespace(end=lambda: None)
 
     batch = Batch(Pipeline(shop_database, limiter=Two()), shop.functions)
     body = to_json({"calls": [{"function": "hello"}] * 3})
