@@ -124,7 +124,9 @@ class Exchange:
             since = perf_counter()
             wait = self.body_timeout + received / self.body_rate - (since - self.began)
             try:
-                async with asyncio.timeout(max(wait, 0.0)):
+                if wait <= 0:
+                    raise TimeoutError
+                async with asyncio.timeout(wait):
                     message = await receive()
             except TimeoutError:
                 raise RequestError(
