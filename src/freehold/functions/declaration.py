@@ -106,6 +106,8 @@ class Function:
         summary, description: of its docstring.
         entity, action: of a function that an entity offers by its declaration.
         stream: whether it answers item by item.
+        media: the types of its answer's body, where that is a file and no JSON.
+        content: whether it takes a file, beside its arguments: an asynchronous iterator of bytes, after the session.
         texts: reads the texts of a query string or a command line, where these say more than the names of parameters.
     """
 
@@ -128,6 +130,8 @@ class Function:
     entity: str | None = None
     action: str | None = None
     stream: bool = False
+    media: tuple[str, ...] = ()
+    content: bool = False
     texts: Callable[[Mapping[str, Sequence[str]]], dict[str, Any]] | None = None
     names: tuple[str, ...] = field(init=False)
 

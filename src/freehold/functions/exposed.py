@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from freehold.functions.declaration import Function
+from freehold.functions.files import export, import_
 from freehold.functions.reading import aggregate, get, history, list_
 from freehold.functions.writing import create, delete, restore, update
 from freehold.model.description import EntityDescription
@@ -24,6 +25,8 @@ _MADE: Mapping[str, Callable[[EntityDescription, Registry], Function]] = {
     "restore": restore,
     "history": history,
     "aggregate": aggregate,
+    "import": import_,
+    "export": export,
 }
 
 
@@ -34,4 +37,4 @@ def exposed(registry: Registry) -> list[Function]:
         registry: the entities.
     """
     entities: Any = registry.entities.values()
-    return [_MADE[action](entity, registry) for entity in entities for action in entity.exposed if action in _MADE]
+    return [_MADE[action](entity, registry) for entity in entities for action in entity.exposed]

@@ -64,6 +64,7 @@ class Call:
         origin: where the call comes from.
         key: an idempotency key: a repeated call with it gets the first one's answer.
         timings: filled while it runs.
+        content: the bytes of a file, where the function takes one.
     """
 
     function: Function
@@ -72,6 +73,7 @@ class Call:
     origin: Origin = field(default_factory=Origin)
     key: str | None = None
     timings: Timings = field(default_factory=Timings)
+    content: AsyncIterator[bytes] | None = None
 
 
 class Sessions(Protocol):
@@ -86,8 +88,28 @@ class Sessions(Protocol):
         ...
 
 
-Admission = Callable[[], None]
-"""Ends what a limiter has admitted."""
+class Admission(Protocol):
+    """What a limiter gives a call that it lets in."""
+
+    def end(self) -> None:
+        """Ends it. It may be called again."""
+        ...
+
+    def stream(self) -> None:
+        """The call answers with a stream, which works only between `resume` and `pause`.
+
+        Raises:
+            LimitError: too many of the caller's streams are open.
+        """
+        ...
+
+    async def resume(self) -> None:
+        """Waits until the next item may be made."""
+        ...
+
+    def pause(self) -> None:
+        """The item is made, and the client's to take."""
+        ...
 
 
 class Limiter(Protocol):
@@ -157,7 +179,7 @@ class Pipeline:
             marks.append(perf_counter())
             timings[stage] = marks[-1] - marks[-2]
 
-        leave = await self._limiter.admit(call) if self._limiter is not None else _nothing
+        admission = None if self._limiter is None else await self._limiter.admit(call)
         streams = False
         try:
             passed("limit")
@@ -167,13 +189,14 @@ class Pipeline:
             passed("authorise")
             answer = await self._executed(call, context, parameters, passed)
             passed("answer")
-            if answer.stream is not None:
+            if answer.stream is not None and admission is not None:
+                admission.stream()
                 streams = True
-                return _leaving(answer, leave)
+                return replace(answer, stream=_Admitted(answer.stream, admission))
             return answer
         finally:
-            if not streams:
-                leave()
+            if admission is not None and not streams:
+                admission.end()
 
     async def _executed(
         self, call: Call, context: Context | None, parameters: Parameters, passed: Callable[[str], None]
@@ -220,6 +243,8 @@ class Pipeline:
 
     async def _command(self, call: Call, session: Session, parameters: Parameters, seconds: float) -> Answer:
         function = call.function
+        if function.content:
+            return await _taken(call, session, parameters)
         if call.key is not None:
             return await _tried(function, session, self._once(call, call.key, parameters), seconds)
         if function.idempotent == "key":
@@ -287,6 +312,19 @@ def authorise(call: Call) -> Context | None:
     return principal.context(call.origin)
 
 
+async def _taken(call: Call, session: Session, parameters: Parameters) -> Answer:
+    """A command that takes a file. What it does may be many transactions, and is told apart by the file itself."""
+    function = call.function
+    if call.key is not None:
+        raise errors.RequestError(
+            f"{function.name} takes no idempotency key: repeated with the same file, it does nothing twice",
+            hint="call without one",
+        )
+    if call.content is None:
+        raise errors.RequestError(f"{function.name} needs a file", status=411, hint="send it as the body")
+    return function.result.answer(await function.call(session, call.content, **function.values(parameters)))
+
+
 async def _in_unit(function: Function, session: Session, parameters: Parameters) -> Answer:
     """A command with a unit of work, committed when it has returned. Its records are as they are stored by then."""
     async with session.unit_of_work() as unit:
@@ -332,26 +370,37 @@ def _after_timeout(function: Function) -> str:
     )
 
 
-def _leaving(answer: Answer, leave: Admission) -> Answer:
-    """A stream that ends its admission when it ends."""
-    stream: Any = answer.stream  # Any: an iterator of any kind; those that can be closed are
+class _Admitted(AsyncIterator[bytes]):
+    """A stream that is admitted anew for each item, and ends its admission when it ends.
 
-    async def items() -> AsyncIterator[bytes]:
+    No generator: one that nobody has begun to read runs nothing when it is closed or forgotten, and would keep its admission.
+    """
+
+    def __init__(self, items: AsyncIterator[bytes], admission: Admission) -> None:
+        self._items = items
+        self._admission = admission
+
+    async def __anext__(self) -> bytes:
         try:
-            async for item in stream:
-                yield item
+            await self._admission.resume()
+            item = await anext(self._items)
+        except BaseException:
+            self._admission.end()
+            raise
+        self._admission.pause()
+        return item
+
+    async def aclose(self) -> None:
+        """Ends the stream, read to its end or not."""
+        try:
+            close = getattr(self._items, "aclose", None)
+            if close is not None:
+                await close()
         finally:
-            try:
-                if hasattr(stream, "aclose"):
-                    await stream.aclose()
-            finally:
-                leave()
+            self._admission.end()
 
-    return replace(answer, stream=items())
-
-
-def _nothing() -> None:
-    pass
+    def __del__(self) -> None:
+        self._admission.end()
 
 
 def described(error: BaseException) -> FreeholdError:

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from freehold.errors import ForbiddenError, ValidationError
 from freehold.functions.declaration import Function
 from freehold.functions.inclusion import Includes, Inclusion, includes
-from freehold.functions.offering import Id, Limit, Names, Texts, article, function, refused, words
+from freehold.functions.offering import Cursor, Id, Limit, Names, article, function, refused, words
 from freehold.functions.results import Answer, page_answer, paged, result_of
 from freehold.functions.texts import list_arguments, read_arguments
 from freehold.model.context import Context
@@ -118,7 +118,7 @@ def list_(entity: EntityDescription, registry: Registry) -> Function:
             raise refused(
                 name,
                 {
-                    **_conditions(entity, vocabulary, where, order_by),
+                    **conditions(entity, vocabulary, where, order_by),
                     "include": lambda: shapes.parse(entity, include=relations, vocabulary=vocabulary),
                     "select": lambda: shapes.parse(entity, select=select, vocabulary=vocabulary),
                 },
@@ -131,12 +131,12 @@ def list_(entity: EntityDescription, registry: Registry) -> Function:
         "where": (Where, None),
         "order": (Names | None, Field(default=None, description="Fields to sort by; - before one for descending.")),
         "limit": (Limit, Field(default=50, description=f"How many {many} at most.")),
-        "after": (Texts | None, Field(default=None, description="The next cursor of the page before this one.")),
-        "before": (Texts | None, Field(default=None, description="The previous cursor of the page after this one.")),
+        "after": (Cursor | None, Field(default=None, description="The next cursor of the page before this one.")),
+        "before": (Cursor | None, Field(default=None, description="The previous cursor of the page after this one.")),
         "include": (Includes | None, _INCLUDE),
         "select": (Names | None, _SELECT),
         "total": (bool, Field(default=False, description="Whether to count all that match.")),
-        **_narrowing(entity),
+        **narrowing(entity),
     }
     result = result_of(Page[entity.cls])  # type: ignore[name-defined]  # known at run time
     return function(
@@ -241,7 +241,7 @@ def aggregate(entity: EntityDescription, registry: Registry) -> Function:
                 **measures,
             )
         except ValidationError as error:
-            raise refused(name, _conditions(entity, vocabulary, where, None), error) from None
+            raise refused(name, conditions(entity, vocabulary, where, None), error) from None
         told = [
             {"keys": group.keys, "count": group.count} | {m: getattr(group, m) for m in measures} for group in found
         ]
@@ -263,7 +263,7 @@ def aggregate(entity: EntityDescription, registry: Registry) -> Function:
         "where": (Where, None),
         "limit": (Limit, Field(default=1_000, description="How many groups at most; more are an error.")),
     }
-    parameters |= {name: how for name, how in _narrowing(entity).items() if name != "search"}
+    parameters |= {name: how for name, how in narrowing(entity).items() if name != "search"}
     return function(
         entity,
         "aggregate",
@@ -297,7 +297,7 @@ def texts_of(
     return lambda texts: list_arguments(entity, registry, texts, parameters=names)
 
 
-def _narrowing(entity: EntityDescription) -> dict[str, Any]:
+def narrowing(entity: EntityDescription) -> dict[str, Any]:
     """The parameters that only some entities have."""
     found: dict[str, Any] = {}
     if entity.searchable:
@@ -309,7 +309,7 @@ def _narrowing(entity: EntityDescription) -> dict[str, Any]:
     return found
 
 
-def _conditions(
+def conditions(
     entity: EntityDescription, vocabulary: Vocabulary, where: Mapping[str, Any] | None, order: Any
 ) -> dict[str, Any]:
     """What reads a filter and an order, for telling what is wrong with them."""

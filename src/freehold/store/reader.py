@@ -41,6 +41,7 @@ from freehold.sql.reads import (
 from freehold.sql.statements import Statement
 from freehold.store.messages import Messenger, checked_id
 from freehold.store.search import check_searchable
+from freehold.store.store import Store
 
 __all__ = ["Reader"]
 
@@ -123,6 +124,11 @@ class Reader:
         self._messenger = messenger
         self._store = messenger.store
         self._batches: dict[_Key, _Batch] = {}
+
+    @property
+    def store(self) -> Store:
+        """What the database's sessions share."""
+        return self._store
 
     async def get(self, cls: type[EntityT], id: Any, *, private: bool, deleted: bool) -> EntityT:
         """One record; shares its message with the other gets of this tick."""

@@ -4,7 +4,7 @@
 input, `lookups` find what it refers to; `chunks` writes many rows exactly once, `importing` does all of it for a file.
 """
 
-from freehold.transfer.exporting import ExportResult, export_file
+from freehold.transfer.exporting import ExportResult, export_file, export_parts
 from freehold.transfer.formats import Format, format_of
 from freehold.transfer.importing import ImportProgress, ImportResult, import_file
 from freehold.transfer.report import Refused
@@ -16,6 +16,7 @@ __all__ = [
     "ImportResult",
     "Refused",
     "export_file",
+    "export_parts",
     "format_of",
     "import_file",
 ]

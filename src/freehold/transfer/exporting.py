@@ -18,11 +18,12 @@ from freehold.errors import FileError, Issue, ValidationError
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
 from freehold.model.pages import Include, IncludeLike, OrderBy
-from freehold.model.registry import Registry, suggestion
+from freehold.model.registry import suggestion
+from freehold.model.vocabulary import Vocabulary
 from freehold.store.reads import Reads
 from freehold.transfer.formats import Format, format_of
 
-__all__ = ["ExportResult", "export_file"]
+__all__ = ["ExportResult", "export_file", "export_parts"]
 
 PAGE_BYTES = 2_000_000
 """Bytes of JSON that a page should have; its number of records follows."""
@@ -82,7 +83,7 @@ async def export_file(
         ValidationError: a field, the filter or the order is wrong.
         FileError: the file cannot be written.
     """
-    store = reads._messenger.store
+    store = reads.reader.store
     description = store.registry[entity]
     if form is None:
         form = format_of(str(getattr(target, "name", target)))
@@ -100,6 +101,53 @@ async def export_file(
     return ExportResult(count, tuple(".".join(column) for column in columns))
 
 
+async def export_parts(
+    reads: Reads,
+    entity: type[Entity],
+    form: Format,
+    *,
+    fields: Sequence[str] | None = None,
+    where: Mapping[str, Any] | None = None,
+    search: str | None = None,
+    order_by: OrderBy = None,
+    deleted: bool = False,
+    vocabulary: Vocabulary | None = None,
+) -> AsyncIterator[bytes]:
+    """The same file in parts, each from one page: the next page is read when a part was taken.
+
+    Args:
+        reads, entity, form, fields, where, order_by, deleted: as in `export_file`. It is not compressed.
+        search: only records in which these words are found.
+        vocabulary: the fields and relations that may be named; None is all.
+
+    Raises:
+        ValidationError: a field, the filter or the order is wrong. It is raised before the first part.
+    """
+    store = reads.reader.store
+    columns = _columns(store.registry[entity], vocabulary or store.registry, fields, private=False)
+    select, include = _asked(columns)
+    text = io.StringIO(newline="")
+    write = _writer(text, form, columns)
+    pages = _pages(
+        reads,
+        entity,
+        where,
+        order_by,
+        select,
+        include,
+        private=False,
+        deleted=deleted,
+        search=search,
+        vocabulary=vocabulary,
+    )
+    async for page in pages:
+        for record in page:
+            write(record)
+        yield text.getvalue().encode(form.encoding)
+        text.seek(0)
+        text.truncate()
+
+
 async def _pages(
     reads: Reads,
     entity: type[Entity],
@@ -110,13 +158,15 @@ async def _pages(
     *,
     private: bool,
     deleted: bool,
+    search: str | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> AsyncIterator[list[dict[str, Any]]]:
     """The records page by page, as JSON values. The pages' length follows from how large the records are."""
     after, limit = None, FIRST_PAGE
     while True:
-        page = await reads.list(
-            entity, where=where, order_by=order_by, select=select, include=include, private=private, deleted=deleted,
-            limit=limit, after=after, as_json=True,
+        page = await reads.reader.list(
+            entity, where=where, search=search, order_by=order_by, select=select, include=include, private=private,
+            deleted=deleted, limit=limit, after=after, before=None, with_total=False, as_json=True, vocabulary=vocabulary,
         )  # fmt: skip
         text = page.json or b"[]"
         records: list[dict[str, Any]] = from_json(text)
@@ -128,23 +178,24 @@ async def _pages(
 
 
 def _columns(
-    entity: EntityDescription, registry: Registry, fields: Sequence[str] | None, *, private: bool
+    entity: EntityDescription, vocabulary: Vocabulary, fields: Sequence[str] | None, *, private: bool
 ) -> list[tuple[str, ...]]:
     """The columns as paths of one or two names."""
+    known = vocabulary.fields[entity.name]
     if fields is None:
         return [("id",), *((field.name,) for field in entity.given if private or not field.private)]
     issues = []
     columns = []
     for place, name in enumerate(fields):
         first, point, second = name.partition(".")
-        relation = registry.relation(entity, first) if point else None
-        source = entity if not point else relation.target if relation is not None and not relation.many else None
-        field = None if source is None else source.fields.get(second if point else first)
+        relation = vocabulary.relations[entity.name].get(first) if point else None
+        source = known if not point else None
+        if relation is not None and not relation.many:
+            source = vocabulary.fields[relation.target.name]
+        field = None if source is None else source.get(second if point else first)
         if field is None:
-            known = entity.fields if source is None or not point else source.fields
-            issues.append(
-                Issue((place,), f"{name!r:.80} is no field of {entity.name}{suggestion(name, known)}", "unknown_field")
-            )
+            told = suggestion(name, source or known)
+            issues.append(Issue((place,), f"{name!r:.80} is no field of {entity.name}{told}", "unknown_field"))
         elif field.private and not private:
             issues.append(Issue((place,), f"{name} is private; ask for private fields", "private_field"))
         else:

@@ -19,6 +19,7 @@ from uuid import UUID, uuid5
 
 from freehold.errors import FileError, Issue, ValidationError
 from freehold.model.entity import Entity
+from freehold.model.vocabulary import Vocabulary
 from freehold.store.session import Session
 from freehold.transfer.chunks import Answer, ChunkWriter, Work, chunk_writer
 from freehold.transfer.formats import Format, format_of
@@ -142,6 +143,7 @@ async def import_file(
     run: str = "",
     chunk: int = 1_000,
     progress: Callable[[ImportProgress], None] | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> ImportResult:
     """Imports the rows of a file as records of an entity. A row that breaks a rule is refused, and the rest goes in.
 
@@ -166,6 +168,7 @@ async def import_file(
         run: tells this import from an earlier one of the same file with the same options, which would be recognised otherwise.
         chunk: rows of one transaction, 1 to 10,000.
         progress: is told after each chunk.
+        vocabulary: the fields and relations that may be named; None is all.
 
     Raises:
         FileError: the file cannot be read to its end. What stands before that is imported.
@@ -179,7 +182,7 @@ async def import_file(
     told: OnDuplicate = on_duplicate or ("update" if key is not None else "error")
     options = [sorted((mapping or {}).items()), sorted((constants or {}).items()), key, told, chunk, run, repr(form)]
     identity = _identity(session, description.name, options)
-    mapper = Mapper(description, store.registry, form, mapping or {}, constants)
+    mapper = Mapper(description, vocabulary or store.registry, form, mapping or {}, constants)
     source = Source(origin, form)
     try:
         rows = rows_of(source, form)

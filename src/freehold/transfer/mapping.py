@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from freehold.errors import FileError, Issue, ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
-from freehold.model.registry import Registry, suggestion
+from freehold.model.registry import suggestion
+from freehold.model.vocabulary import Vocabulary
 from freehold.transfer.cells import ABSENT, CellError, Converter, from_json, from_text
 from freehold.transfer.formats import Format
 from freehold.transfer.rows import Row
@@ -70,7 +71,7 @@ class Mapper:
 
     Args:
         entity: what the rows become.
-        registry: knows the relations.
+        vocabulary: the fields and relations that may be named.
         form: of the file.
         mapping: from columns to fields; `relation.field` is looked up by that unique field, and nothing leaves a column out.
         constants: the values of fields that are the same in all rows; a str is read as a cell of CSV.
@@ -82,15 +83,16 @@ class Mapper:
     def __init__(
         self,
         entity: EntityDescription,
-        registry: Registry,
+        vocabulary: Vocabulary,
         form: Format,
         mapping: Mapping[str, str],
         constants: Mapping[str, object] | None = None,
     ) -> None:
-        self._entity, self._registry, self._form = entity, registry, form
+        self._entity, self._vocabulary, self._form = entity, vocabulary, form
+        self._known = vocabulary.fields[entity.name]
         self._mapping, self._constants = dict(mapping), dict(constants or {})
         self._columns: dict[str, Column | Issue | None] = {}
-        self.fields = tuple(entity.cls.Create.model_fields)
+        self.fields = tuple(name for name in entity.cls.Create.model_fields if name in self._known)
         issues = [found for name in self._mapping if isinstance(found := self._column(name), Issue)]
         for name, value in self._constants.items():
             if name not in self.fields:
@@ -180,7 +182,7 @@ class Mapper:
     def _found(self, name: str, target: str) -> Column | Issue | None:
         """What becomes of a column: a field, nothing, or what is wrong with it."""
         convert = from_text if self._form.name == "csv" else from_json
-        field = self._entity.fields.get(target)
+        field = self._known.get(target)
         if field is not None and target in self.fields:
             return Column(name, field, convert(field, self._form, nullable=field.nullable))
         mapped = name in self._mapping
@@ -197,11 +199,13 @@ class Mapper:
     def _reference(self, target: str) -> Reference | str:
         """The reference and the unique field that `relation.field` names, or what is wrong with it."""
         name, point, by = target.partition(".")
-        relation = self._registry.relation(self._entity, name) if point else None
+        relation = self._vocabulary.relations[self._entity.name].get(name) if point else None
         if relation is None or relation.many:
             return f"{target!r:.80} is no field of {self._entity.name}{suggestion(target, self.fields)}"
         unique = [
-            key.fields[0] for key in relation.target.unique_keys.values() if len(key.fields) == 1 and not key.where
+            key.fields[0]
+            for key in relation.target.unique_keys.values()
+            if len(key.fields) == 1 and not key.where and key.fields[0] in self._vocabulary.fields[relation.target.name]
         ]
         if by not in unique:
             known = suggestion(by, unique) if unique else "; it has none"

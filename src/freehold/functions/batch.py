@@ -1,0 +1,192 @@
+"""Several calls of one caller in one request.
+
+    {"calls": [{"id": "a", "function": "customers.get", "arguments": {"id": "018f..."}},
+               {"id": "b", "function": "customers.update", "arguments": {...}, "key": "an idempotency key"}]}
+
+Each call goes through the whole pipeline by itself: it is limited, parsed and authorised on its own, and is a transaction of its
+own. So some may succeed where others fail; what must happen together or not at all is one command, and no batch.
+
+Calls begin in their order. Queries that stand next to each other run at the same time, a few at once; a command begins when all
+before it have ended, and ends before the next one begins. So a query sees what the commands before it have written.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+
+from freehold.errors import FreeholdError, Issue, RequestError, ValidationError
+from freehold.functions.arguments import Arguments, checked_json
+from freehold.functions.pipeline import Call, Pipeline, described
+from freehold.functions.registry import Functions
+from freehold.functions.results import Answer
+from freehold.identity.principal import Origin, Principal
+from freehold.model.issues import validation_error
+
+__all__ = ["MOST", "Batch", "BatchCall", "BatchCalls", "Outcome", "results"]
+
+_log = logging.getLogger("freehold.functions")
+
+MOST = 50
+"""Calls of one batch, where nothing else is said."""
+TOGETHER = 4
+"""Queries that run at the same time."""
+
+
+class BatchCall(BaseModel):
+    """One call of a batch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Annotated[str, Field(max_length=200)] | None = Field(
+        default=None, description="By which its result is told; its place in the list where it is not given."
+    )
+    function: Annotated[str, Field(max_length=200, description="What is called.")]
+    arguments: dict[str, Any] = Field(default={}, description="Its arguments by name.")
+    key: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="An idempotency key: a repeated call with it gets the first one's answer."
+    )
+
+
+class BatchCalls(BaseModel):
+    """What a batch is asked with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    calls: list[BatchCall] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one call: an answer, or an error.
+
+    Args:
+        id: the call's own, or its place.
+        function: its name.
+        answer: what came of it.
+        error: why nothing did.
+    """
+
+    id: str
+    function: str
+    answer: Answer | None = None
+    error: FreeholdError | None = None
+
+
+class Batch:
+    """Runs batches.
+
+    Args:
+        pipeline: runs each call.
+        functions: of the application.
+        most: calls of one batch.
+    """
+
+    def __init__(self, pipeline: Pipeline, functions: Functions, *, most: int = MOST) -> None:
+        self._pipeline = pipeline
+        self._functions = functions
+        self._most = most
+
+    async def run(self, body: bytes, principal: Principal | None, origin: Origin) -> list[Outcome]:
+        """Calls what a body asks for.
+
+        Args:
+            body: JSON, as the module shows.
+            principal: who calls; None for nobody known.
+            origin: where the request comes from.
+
+        Returns:
+            An outcome for each call, in their order. A call's error is one of them, and not raised.
+
+        Raises:
+            RequestError: the body is no JSON.
+            ValidationError: it is no batch, or too long; nothing was called then.
+        """
+        calls = self._parsed(body)
+        outcomes: list[Outcome] = []
+        for reads, group in groupby(enumerate(calls), lambda placed: self._reads(placed[1])):
+            runs = [partial(self._outcome, place, call, principal, origin) for place, call in group]
+            outcomes += await _together(runs, TOGETHER if reads else 1)
+        return outcomes
+
+    def _parsed(self, body: bytes) -> Sequence[BatchCall]:
+        given = checked_json(body)
+        calls = given.get("calls") if isinstance(given, dict) else None
+        if isinstance(calls, list) and len(calls) > self._most:
+            told = f"has {len(calls):,} calls, and may have {self._most:,}; send several batches"
+            raise ValidationError.single(("calls",), told, "too_long", subject="batch")
+        try:
+            parsed = BatchCalls.model_validate(given).calls
+        except pydantic.ValidationError as error:
+            raise validation_error(error, "batch") from None
+        ids = [_id(place, call) for place, call in enumerate(parsed)]
+        repeated = [place for place, id in enumerate(ids) if id in ids[:place]]
+        if repeated:
+            message = "is another call's too; give each its own, or none"
+            raise ValidationError(
+                [Issue(("calls", place, "id"), message, "repeated") for place in repeated], subject="batch"
+            )
+        return parsed
+
+    def _reads(self, call: BatchCall) -> bool:
+        function = self._functions.get(call.function)
+        return function is None or function.kind == "query"
+
+    async def _outcome(self, place: int, call: BatchCall, principal: Principal | None, origin: Origin) -> Outcome:
+        id = _id(place, call)
+        try:
+            function = self._functions[call.function]
+            if function.stream or function.media or function.content:
+                raise RequestError(f"{function.name} is about a stream", hint="call it by itself, not in a batch")
+            arguments = Arguments.of_json(to_json(call.arguments))
+            answer = await self._pipeline.run(Call(function, arguments, principal, origin, call.key))
+            return Outcome(id, function.name, answer)
+        except FreeholdError as error:
+            return Outcome(id, call.function, error=error)
+        except Exception as error:  # noqa: BLE001  # whatever a function raises is its own call's
+            _log.exception("%s has failed in a batch of the request %s", call.function, origin.request_id)
+            return Outcome(id, call.function, error=described(error))
+
+
+def results(outcomes: Sequence[Outcome], told: Callable[[FreeholdError], Mapping[str, Any]]) -> bytes:
+    """The outcomes as JSON: `{"results": [{"id": "a", "result": ...}, {"id": "b", "problem": {...}}]}`.
+
+    Args:
+        outcomes: of `Batch.run`.
+        told: an error as callers are told of it, JSON-able.
+    """
+    return b'{"results":[%b]}' % b",".join(_result(outcome, told) for outcome in outcomes)
+
+
+def _result(outcome: Outcome, told: Callable[[FreeholdError], Mapping[str, Any]]) -> bytes:
+    if outcome.error is not None or outcome.answer is None:
+        error = outcome.error or RequestError("the call was not made")
+        return to_json({"id": outcome.id, "problem": told(error)}, fallback=str)
+    answer = outcome.answer
+    more = {"version": answer.version, "created": answer.created, "repeated": answer.repeated or None}
+    head = to_json({"id": outcome.id} | {name: value for name, value in more.items() if value is not None})
+    return b'%b,"result":%b}' % (head[:-1], answer.body)
+
+
+def _id(place: int, call: BatchCall) -> str:
+    return str(place) if call.id is None else call.id
+
+
+async def _together(runs: Sequence[Callable[[], Awaitable[Outcome]]], most: int) -> list[Outcome]:
+    """Runs calls, so many at the same time, and gives what they return in their order."""
+    places = asyncio.Semaphore(most)
+
+    async def one(run: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        async with places:
+            return await run()
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(run)) for run in runs]
+    return [task.result() for task in tasks]
