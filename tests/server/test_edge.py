@@ -1,6 +1,7 @@
 """What surrounds every request."""
 
 import asyncio
+import gc
 import gzip
 import json
 import logging
@@ -12,6 +13,14 @@ import pytest
 from freehold import Database
 from freehold.server import Cors, Settings, exchange
 from tests.server.serving import Api, request_of, serving
+
+
+class Plain:
+    """Answers as lean as can be."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def test_a_request_id_is_made_and_given_back(database: Database) -> None:
@@ -82,6 +91,19 @@ async def test_an_answer_that_breaks_off_is_not_taken_for_whole(
         with pytest.raises(Exception, match=r"^$"):  # the web server is told to close the connection
             await request_of(server, "/api/half")
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+
+
+async def test_a_request_leaves_nothing_for_the_collector(database: Database) -> None:
+    async with serving(database, api=Plain()) as (_, server):
+        await request_of(server, "/api/x")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):
+                await request_of(server, "/api/x")
+            assert gc.collect() < 100
+        finally:
+            gc.enable()
 
 
 async def test_errors_of_freehold_are_problems(database: Database) -> None:
