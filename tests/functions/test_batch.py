@@ -102,12 +102,15 @@ async def test_a_program_s_own_error_is_one_call_s(shop_database: Database, ada:
 async def test_each_call_is_limited_on_its_own(shop_database: Database, ada: Principal) -> None:
     admitted: list[str] = []
 
+    class Free:
+        def end(self) -> None: ...
+
     class Two:
         async def admit(self, call: Call) -> Any:
             if len(admitted) == 2:
                 raise errors.LimitError("enough", retry_after=1)
             admitted.append(call.function.name)
-            return lambda: None
+            return Free()
 
     batch = Batch(Pipeline(shop_database, limiter=Two()), shop.functions)
     body = to_json({"calls": [{"function": "hello"}] * 3})
