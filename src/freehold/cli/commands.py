@@ -13,6 +13,7 @@ from rich.markup import escape
 from freehold.app import Database
 from freehold.cli.counters import counters
 from freehold.cli.credentials import invitations, keys
+from freehold.cli.dev import dev
 from freehold.cli.doctor import doctor
 from freehold.cli.loading import load_application
 from freehold.cli.log import log
@@ -43,6 +44,7 @@ commands.add_typer(invitations, name="invitation")
 commands.add_typer(keys, name="key")
 commands.command()(doctor)
 commands.command()(serve)
+commands.command()(dev)
 commands.command("import")(import_)
 commands.command("export")(export_)
 

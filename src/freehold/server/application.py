@@ -101,7 +101,7 @@ class WebApplication(Mounted):
             )
         self.application = application
         self.settings = settings or Settings()
-        self._authenticator = authenticator
+        self._given_authenticator = self._authenticator = authenticator
         self._url = url
         self._given = database
         self._secret = secret
@@ -131,10 +131,7 @@ class WebApplication(Mounted):
             ConfigurationError: the server was not started.
         """
         if self._database is None:
-            raise ConfigurationError(
-                "the server was not started: its lifespan has not begun",
-                hint="where it is mounted, run 'async with server.lifespan():' in the lifespan of the outer application",
-            )
+            raise _not_started()
         return self._database
 
     @property
@@ -142,10 +139,10 @@ class WebApplication(Mounted):
         """Who verifies credentials.
 
         Raises:
-            ConfigurationError: there is nobody.
+            ConfigurationError: the server was not started.
         """
         if self._authenticator is None:
-            raise ConfigurationError("the server has no authenticator", hint="asgi(application, authenticator=...)")
+            raise _not_started()
         return self._authenticator
 
     @property
@@ -174,16 +171,7 @@ class WebApplication(Mounted):
             RoleError, ConfigurationError, UnavailableError: as `Database.open`.
         """
         async with AsyncExitStack() as stack:
-            database = self._given
-            if database is None:
-                opened = Database.open(self._url or "", self.application, size=self._size, secret=self._secret)
-                database = await stack.enter_async_context(opened)
-            self._database = database
-            self._readiness = Readiness(database)
-            if self._given_api is None and self._authenticator is not None:
-                self._api = Api(self.application, database, self._authenticator, self.settings)
-            if self._tracing is not None:
-                self._tracing.observe(database.store.pool)
+            await self._open(stack)
             self._edge.draining = False
             try:
                 async with self._edge.watching(), self._keeping_figures():
@@ -199,16 +187,35 @@ class WebApplication(Mounted):
             finally:
                 self._database = None
 
+    async def _open(self, stack: AsyncExitStack) -> None:
+        """Opens what is not given: the database, who verifies credentials, and the API over both."""
+        database = self._given
+        if database is None:
+            opened = Database.open(self._url or "", self.application, size=self._size, secret=self._secret)
+            database = await stack.enter_async_context(opened)
+        self._database = database
+        self._readiness = Readiness(database)
+        if self._tracing is not None:
+            self._tracing.observe(database.store.pool)
+        self._authenticator = self._given_authenticator
+        if self._authenticator is None:
+            own = database.authenticator()
+            stack.push_async_callback(own.close)
+            self._authenticator = own
+        if self._given_api is None:
+            self._api = Api(self.application, database, self._authenticator, self.settings)
+
     async def _live(self, receive: Receive, send: Send) -> None:
         """The lifespan, as ASGI servers ask for it."""
         await receive()
-        try:
-            async with self.lifespan():
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-        except FreeholdError as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.lifespan())
+            except FreeholdError as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -290,6 +297,13 @@ class WebApplication(Mounted):
 
     def _totals(self) -> dict[str, float]:
         return {} if self._database is None else {"increments_lost": self._database.increments.lost}
+
+
+def _not_started() -> ConfigurationError:
+    return ConfigurationError(
+        "the server was not started: its lifespan has not begun",
+        hint="where it is mounted, run 'async with server.lifespan():' in the lifespan of the outer application",
+    )
 
 
 def _memory() -> int:
