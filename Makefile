@@ -8,9 +8,9 @@ STAMP := $(VENV)/.stamp
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   the example CRM on the embedded PostgreSQL (CHECK=1 verifies each step)"
+	@echo "make demo   the example CRM on the embedded PostgreSQL: a tour, then it serves (CHECK=1 verifies each step and call, and ends)"
 	@echo "make test   format, lint, types, layers, tests, and a part of them on the oldest PostgreSQL where it is there"
-	@echo "make bench  the benchmarks against the peers (ONLY=name for one)"
+	@echo "make bench  the benchmarks against the peers (ONLY=name for one, ONLY=http for those of the server)"
 	@echo "make lint   the checks of 'make test' without the tests"
 	@echo "make docs   the manual, into site/"
 

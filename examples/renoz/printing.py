@@ -13,6 +13,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from examples.renoz.service.visit import Visit
 from examples.renoz.tour import Result
 from examples.renoz.views import THEME, VIEWS
 from freehold import FreeholdError
@@ -99,7 +100,15 @@ def _verdict(result: Result) -> tuple[str, str]:
     return ("  ✗ differs from what was expected:", "bold red") if result.differences else ("  ✓ as expected", "green")
 
 
-def print_end(console: Console, seconds: float, failed: Sequence[Result], *, checked: bool, folder: Path) -> None:
+def print_end(
+    console: Console,
+    seconds: float,
+    failed: Sequence[Result],
+    *,
+    checked: bool,
+    folder: Path,
+    served: Visit | None = None,
+) -> None:
     """The sum, and what to try next."""
     console.print()
     console.rule(style="cyan")
@@ -108,6 +117,11 @@ def print_end(console: Console, seconds: float, failed: Sequence[Result], *, che
         console.print(Text(f"Not as expected: {names}.", style="bold red"))
     elif checked:
         console.print(Text("Every step is as the data says it must be.", style="bold green"))
+    if served is not None and not served.passed:
+        console.print(Text("Not every call of the server was as expected: see the lines with ✗.", style="bold red"))
+    elif served is not None:
+        calls = len(served.seen) + len(served.ran)
+        console.print(Text(f"Each function answered over HTTP as it must: {calls} calls.", style="bold green"))
     console.print(Text(f"All of it took {seconds:.1f} s.\n"))
     table = Table.grid(padding=(0, 3))
     python, place = _relative(Path(sys.executable)), _relative(folder)

@@ -5,12 +5,15 @@ import itertools
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,10 @@ from examples.renoz.demo import as_json, prepare, take_tour
 from examples.renoz.entities import application
 from examples.renoz.load import enter, load
 from examples.renoz.retail.sample import VARIABLE, write_sample
+from examples.renoz.service import checks, lines
+from examples.renoz.service.client import Client
+from examples.renoz.service.running import Service
+from examples.renoz.service.visit import Visit, receive, visit
 from examples.renoz.tour import STEPS, World, walk
 from examples.renoz.views import VIEWS
 from rich.console import Console
@@ -26,6 +33,7 @@ from rich.console import Console
 from freehold import Address, Database
 from freehold.postgres.connections import connect
 from freehold.postgres.server import EmbeddedServer
+from freehold.server.serving import Stop
 from tests.conftest import Server
 
 SCALE = 0.1
@@ -130,15 +138,22 @@ TAMPERING = {
 """What an administrator might do, by the step that must notice."""
 
 
+LONG = ("proved", "what_calls_cost")
+
+
 @pytest.mark.parametrize("step", TAMPERING)
-async def test_the_check_finds_what_is_wrong(server: Server, name: str, renoz: Database, step: str) -> None:
+async def test_the_check_finds_what_is_wrong(
+    server: Server, name: str, renoz: Database, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [each for each in STEPS if each.name not in LONG]  # what is tampered with, others of them must notice
+    monkeypatch.setattr("examples.renoz.tour.STEPS", steps)
     async with AsyncExitStack() as stack:
         world = await prepared(renoz, stack)
         async with connect(server.admin_address(name)) as connection:
             await connection.execute(TAMPERING[step])
         results = [result async for result in walk(world, check=True)]
     assert step in [result.step.name for result in results if result.differences]
-    assert len(results) == len(STEPS)
+    assert len(results) == len(steps)
     assert json.loads(as_json(results, 1.0))["passed"] is False
 
 
@@ -146,6 +161,105 @@ def test_each_step_can_be_shown_and_its_code_is_python() -> None:
     assert [step.name for step in STEPS] == list(VIEWS)
     for step in STEPS:
         compile("async def shown():\n" + textwrap.indent(f"{step.code}\npass", "    "), step.name, "exec")
+
+
+PORT = 18_000
+
+
+async def visited(world: World) -> Visit:
+    session = world.sessions["aurora"]
+    return await visit(world.database, session, world.data, Console(quiet=True), port=PORT)
+
+
+async def test_each_function_answers_over_http_and_the_lines_work(
+    server: Server, name: str, renoz: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncExitStack() as stack:
+        world = await prepared(renoz, stack)
+        there = await counts(server, name)
+        seen = await visited(world)
+        assert [(each.request, each.differences) for each in seen.seen if each.differences] == []
+        assert [(each.line.says, each.differences) for each in seen.ran if each.differences] == []
+        assert seen.passed
+        monkeypatch.setattr(shutil, "which", lambda name: None)  # where there is no curl
+        monkeypatch.setattr("examples.renoz.service.visit.check_all", nothing)
+        monkeypatch.setattr("examples.renoz.service.visit.uncalled", lambda client: [])
+        again = await visited(world)
+        assert [(each.line.says, each.differences) for each in again.ran] == [(each.line.says, []) for each in seen.ran]
+        assert await counts(server, name) == there  # the playground is gone
+    told = json.dumps(seen.as_dict())
+    assert "fhdev_" not in told
+
+
+async def nothing(case: checks.Case) -> None:
+    pass
+
+
+async def test_the_check_of_the_server_finds_what_is_wrong(
+    server: Server, name: str, renoz: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def few(case: checks.Case) -> None:
+        await checks._queries(case)
+        await checks._strangers(case)
+
+    monkeypatch.setattr("examples.renoz.service.visit.check_all", few)
+    async with AsyncExitStack() as stack:
+        world = await prepared(renoz, stack)
+        async with connect(server.admin_address(name)) as connection:
+            await connection.execute(TAMPERING["summary"])
+            await connection.execute("alter table app.customers disable row level security")
+        seen = await visited(world)
+    wrong = {each.function for each in seen.seen if each.differences}
+    assert "customers.summary" in wrong
+    assert "orders.confirm" in seen.uncalled
+    assert not seen.passed
+
+
+class Screen(StringIO):
+    """What was printed, and when a text is."""
+
+    def __init__(self, awaited: str) -> None:
+        super().__init__()
+        self.awaited = awaited
+        self.shown = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self.awaited in self.getvalue():
+            self.shown.set()
+        return written
+
+
+async def test_the_demo_serves_until_it_is_interrupted(server: Server, name: str, renoz: Database) -> None:
+    screen = Screen("Serving until Ctrl-C")
+    console = Console(file=screen, width=100)
+    async with AsyncExitStack() as stack:
+        world = await prepared(renoz, stack)
+        there = await counts(server, name)
+        taken = stack.enter_context(closing(socket.create_server(("127.0.0.1", 0))))
+        port = taken.getsockname()[1]
+        serving = asyncio.create_task(receive(renoz, world.sessions["aurora"], console, port=port))
+        await asyncio.wait([serving, asyncio.create_task(screen.shown.wait())], return_when=asyncio.FIRST_COMPLETED)
+        assert f"Port {port} is taken" in screen.getvalue()
+        commands = [line for line in screen.getvalue().splitlines() if line.startswith("curl ")]
+        ran = await lines.run_line(lines.Line("as it is printed", commands[0], 200, '"data"'))
+        assert ran.differences == []
+        os.kill(os.getpid(), signal.SIGINT)
+        await serving
+        assert await counts(server, name) == there
+    assert screen.getvalue().rstrip().endswith("Stopped. What ran was finished.")
+
+
+def test_a_server_that_does_not_answer_is_a_difference() -> None:
+    async def asked() -> list[str]:
+        with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+            address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        service = Service(address, {"aurora": "fhdev_x"}, Stop(), asyncio.current_task())  # type: ignore[arg-type]
+        async with Client(service) as client:
+            await client.ask("healthz", "GET", "/healthz")
+            return client.seen[0].differences
+
+    assert asyncio.run(asked()) == ["expected status 200, got 0"]
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -22,11 +22,11 @@ async def count(
     """Says how much of a product was counted in a warehouse.
 
     Args:
-        sku: the product's, in any case.
+        sku: the product's.
         warehouse: where.
         on_hand: what is there, with what is reserved.
     """
-    product = await transaction.find(Product, {"sku": {"eq": sku}})
+    product = await transaction.find(Product, {"sku": sku})
     if product is None:
         raise NotFoundError("Product", sku)
     today = datetime.now(UTC).date()

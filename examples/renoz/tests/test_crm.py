@@ -15,6 +15,7 @@ from examples.renoz.entities import (
     Order,
     OrderLine,
     Product,
+    Reservation,
     application,
 )
 from freehold import Entity, Session, errors
@@ -23,7 +24,9 @@ from freehold.testing import Clock, Factory, Organizations
 
 @pytest.mark.parametrize("full", [False, True], ids=["short", "full"])
 @pytest.mark.parametrize(
-    "entity", [Customer, Contact, Address, Product, InventoryItem, Order, OrderLine, Activity], ids=lambda e: e.__name__
+    "entity",
+    [Customer, Contact, Address, Product, InventoryItem, Order, OrderLine, Reservation, Activity],
+    ids=lambda e: e.__name__,
 )
 @pytest.mark.freehold(isolation="rollback")
 async def test_every_entity_can_be_made(aurora: Session, entity: type[Entity], full: bool) -> None:
@@ -40,7 +43,7 @@ async def test_every_entity_can_be_made(aurora: Session, entity: type[Entity], f
 
 
 def test_every_entity_is_tried() -> None:
-    assert len(application.registry.entities) == 8
+    assert len(application.registry.entities) == 9
 
 
 async def test_a_customer_with_orders_stays(aurora: Session, factory: Factory) -> None:

@@ -14,8 +14,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.app import Application, Database
 from freehold.errors import ConfigurationError, FreeholdError, RequestError, UnavailableError
+from freehold.functions.limits import CallLimiter
 from freehold.postgres.connections import Address
 from freehold.server.api import Api
+from freehold.server.documentation import Documentation
 from freehold.server.edge import Edge, Observer
 from freehold.server.exchange import exchange_of
 from freehold.server.health import Readiness
@@ -108,6 +110,8 @@ class WebApplication(Mounted):
         self._size = size
         self._database: Database | None = None
         self._given_api = self._api = api
+        self._documentation = Documentation(application.manifest) if self.settings.docs else None
+        self._limiter: CallLimiter | None = None
         self._readiness: Readiness | None = None
         self._announced = 0.0
         self.metrics = Metrics(self._gauges, self._totals, shared)
@@ -203,7 +207,9 @@ class WebApplication(Mounted):
             stack.push_async_callback(own.close)
             self._authenticator = own
         if self._given_api is None:
-            self._api = Api(self.application, database, self._authenticator, self.settings)
+            limits, connections = self.settings.limits, database.store.pool.figures.size
+            self._limiter = None if limits is None else CallLimiter(limits, connections=connections)
+            self._api = Api(self.application, database, self._authenticator, self.settings, self._limiter)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """The lifespan, as ASGI servers ask for it."""
@@ -224,6 +230,9 @@ class WebApplication(Mounted):
         if name is not None and (name != "metrics" or self.settings.metrics):
             exchange.state["function"] = name
             await self._tell(name, scope, send)
+        elif self._documentation is not None and self._documentation.answers(exchange.path):
+            exchange.state["function"] = "documentation"
+            await self._documentation(scope, receive, send)
         elif self._api is not None and exchange.path.startswith("/api/"):
             await self._api(scope, receive, send)
         else:
@@ -293,10 +302,26 @@ class WebApplication(Mounted):
                 "pool_waiting": pool.waiting,
             }
             found["increments_waiting"] = self._database.increments.waiting
+        if self._limiter is not None:
+            limits = self._limiter.figures
+            found |= {
+                "calls_working": limits.working,
+                "calls_waiting": limits.waiting,
+                "refusals_held": limits.held,
+                "streams_open": limits.streams,
+                "organizations_active": limits.organizations,
+            }
         return found
 
     def _totals(self) -> dict[str, float]:
-        return {} if self._database is None else {"increments_lost": self._database.increments.lost}
+        found: dict[str, float] = {}
+        if self._database is not None:
+            found["increments_lost"] = self._database.increments.lost
+        if self._limiter is not None:
+            limits = self._limiter.figures
+            found |= {"calls_admitted": limits.admitted, "calls_queued": limits.waited}
+            found |= {f"calls_refused_{reason}": count for reason, count in limits.refused.items()}
+        return found
 
 
 def _not_started() -> ConfigurationError:
