@@ -110,7 +110,8 @@ class WebApplication(Mounted):
         self._size = size
         self._database: Database | None = None
         self._given_api = self._api = api
-        self._documentation = Documentation(application.manifest) if self.settings.docs else None
+        batch = self.settings.batch_size
+        self._documentation = Documentation(application.manifest, batch=batch) if self.settings.docs else None
         self._limiter: CallLimiter | None = None
         self._readiness: Readiness | None = None
         self._announced = 0.0
