@@ -10,7 +10,7 @@ STAMP := $(VENV)/.stamp
 help:
 	@echo "make demo   the example CRM on the embedded PostgreSQL: a tour, then it serves (CHECK=1 verifies each step and call, and ends)"
 	@echo "make test   format, lint, types, layers, tests, and a part of them on the oldest PostgreSQL where it is there"
-	@echo "make bench  the benchmarks against the peers (ONLY=name for one)"
+	@echo "make bench  the benchmarks against the peers (ONLY=name for one, ONLY=http for those of the server)"
 	@echo "make lint   the checks of 'make test' without the tests"
 	@echo "make docs   the manual, into site/"
 

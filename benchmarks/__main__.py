@@ -9,8 +9,9 @@ from time import perf_counter
 
 from rich.console import Console
 
-from benchmarks import bulk, invoices, log_trigger, report, scale
+from benchmarks import bulk, flood, flood_report, invoices, log_trigger, report, scale
 from benchmarks.harness import Plan, run
+from benchmarks.web import scale as web_scale
 from benchmarks.web.compare import compare as compare_servers
 from benchmarks.web.measure import Plan as ServersPlan
 from benchmarks.web.workloads import WORKLOADS as SERVED
@@ -29,7 +30,7 @@ ALL_SERVED = "http"
 def arguments() -> argparse.Namespace:
     """What the command line asks for; without anything, all of it."""
     names = [benchmark.name for benchmark in WORKLOADS] + [log_trigger.NAME, *BULK, invoices.NAME, scale.NAME]
-    names += [ALL_SERVED, *(workload.name for workload in SERVED)]
+    names += [flood.NAME, ALL_SERVED, *(workload.name for workload in SERVED), web_scale.NAME]
     plan, served = Plan(), ServersPlan()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compares Freehold with its peers.")
     parser.add_argument("only", nargs="*", metavar="ONLY", help=f"benchmarks to run, of: {', '.join(names)} (all)")
@@ -81,7 +82,7 @@ async def main(only: Sequence[str], plan: Plan, many: bulk.Plan, size: scale.Sca
     started = perf_counter()
     written: list[Path] = []
     served = {ALL_SERVED, *(workload.name for workload in SERVED)}
-    if not only or set(only) - {scale.NAME, invoices.NAME, *BULK, *served}:
+    if not only or set(only) - {scale.NAME, web_scale.NAME, invoices.NAME, flood.NAME, *BULK, *served}:
         written += await _compare(only, plan, console)
     for name, measure in BULK.items():
         if not only or name in only:
@@ -92,6 +93,10 @@ async def main(only: Sequence[str], plan: Plan, many: bulk.Plan, size: scale.Sca
         written += await compare_servers(
             servers, console, lambda name: not only or bool({name, ALL_SERVED} & set(only))
         )
+    if not only or flood.NAME in only:
+        floods = await flood.measure(flood.Plan())
+        flood_report.show(console, floods)
+        written += flood_report.write(floods)
     if not only or invoices.NAME in only:
         imported = await invoices.measure()
         report.print_import(console, imported)
@@ -100,6 +105,10 @@ async def main(only: Sequence[str], plan: Plan, many: bulk.Plan, size: scale.Sca
         outcome = await scale.measure(size, console)
         report.print_scale(console, outcome)
         written += report.write_scale(outcome, outcome.machine)
+    if not only or web_scale.NAME in only:
+        requested = await web_scale.measure(size, console)
+        report.print_scale(console, requested)
+        written += report.write_scale(requested, requested.machine)
     console.print(f"{perf_counter() - started:.0f} s; written: {', '.join(path.name for path in written)}", style="dim")
     console.print(f"in {report.RESULTS}", style="dim")
 

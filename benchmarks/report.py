@@ -308,8 +308,14 @@ def print_scale(console: Console, outcome: scale.Outcome) -> None:
     console.print(
         f"a call takes {server:.2f} ms of the processor in the server and {client:.2f} ms in the client", style="dim"
     )
+    if outcome.http_processor:
+        http = outcome.processor_milliseconds(outcome.http_processor)
+        console.print(
+            f"and {http:.2f} ms in the HTTP server, which has {outcome.http_bytes / 2**20:,.0f} MiB in memory",
+            style="dim",
+        )
     table = Table(
-        title=f"{scale.TITLE}: {of.customers:,} customers, {of.callers} callers, {outcome.calls / outcome.seconds:,.0f} calls/s",
+        title=f"{outcome.title}: {of.customers:,} customers, {of.callers} callers, {outcome.calls / outcome.seconds:,.0f} calls/s",
         title_justify="left",
     )
     table.add_column("call")
@@ -332,7 +338,7 @@ def print_scale(console: Console, outcome: scale.Outcome) -> None:
 
 
 def write_scale(outcome: scale.Outcome, machine: Mapping[str, str]) -> Sequence[Path]:
-    """Write `results/scale.json` and `.svg`."""
+    """Write `results/<name>.json` and `.svg`."""
     measured = [each for each in outcome.measured if each.times]
     rows = [
         {
@@ -350,25 +356,26 @@ def write_scale(outcome: scale.Outcome, machine: Mapping[str, str]) -> Sequence[
         for each in measured
     ]
     content = {
-        "name": scale.NAME,
-        "title": scale.TITLE,
+        "name": outcome.name,
+        "title": outcome.title,
         "machine": dict(machine),
         "settings": outcome.settings,
         "plan": asdict(outcome.scale),
         "loaded": asdict(outcome.loaded),
         "bytes_on_disk": outcome.bytes_on_disk,
-        "memory_bytes": {"server": outcome.server_bytes, "client": outcome.client_bytes},
+        "memory_bytes": {"server": outcome.server_bytes, "client": outcome.client_bytes, "http": outcome.http_bytes},
         "processor_milliseconds_per_call": {
             "server": round(outcome.processor_milliseconds(outcome.server_processor), 3),
             "client": round(outcome.processor_milliseconds(outcome.client_processor), 3),
+            "http": round(outcome.processor_milliseconds(outcome.http_processor), 3),
         },
         "calls_per_second": round(outcome.calls / outcome.seconds, 1),
         "results": rows,
     }
-    return write_json(scale.NAME, content), _scale_chart(measured)
+    return write_json(outcome.name, content), _scale_chart(outcome, measured)
 
 
-def _scale_chart(measured: Sequence[scale.Measured]) -> Path:
+def _scale_chart(outcome: scale.Outcome, measured: Sequence[scale.Measured]) -> Path:
     """A bar per kind of call, as long as its 95th percentile, with a mark at its target."""
     shown = list(reversed(measured))
     figure, axis = charts().subplots(figsize=(6.2, 0.9 + 0.3 * len(shown)))
@@ -378,8 +385,8 @@ def _scale_chart(measured: Sequence[scale.Measured]) -> Path:
     for place, each in enumerate(shown):
         if each.call.target is not None:
             axis.plot([each.call.target] * 2, [place - 0.4, place + 0.4], color="#b5483a")
-    axis.set_title(f"{scale.TITLE} (p95 in milliseconds, and the target)", fontsize=10, loc="left")
+    axis.set_title(f"{outcome.title} (p95 in milliseconds, and the target)", fontsize=10, loc="left")
     axis.margins(x=0.15)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
-    return save_chart(scale.NAME, figure)
+    return save_chart(outcome.name, figure)

@@ -14,6 +14,7 @@ from math import ceil
 from pathlib import Path
 from random import Random
 from time import perf_counter, process_time
+from typing import Any
 
 import asyncpg
 from examples.renoz.entities import application
@@ -27,7 +28,20 @@ from freehold import Database
 from freehold.errors import ConcurrencyError
 from freehold.postgres.server import EmbeddedServer, ServerAddress
 
-__all__ = ["NAME", "TITLE", "Measured", "Outcome", "Scale", "measure", "percentile"]
+__all__ = [
+    "NAME",
+    "SETTINGS",
+    "TITLE",
+    "Measured",
+    "Outcome",
+    "Scale",
+    "administered",
+    "measure",
+    "opened",
+    "percentile",
+    "run",
+    "settle",
+]
 
 NAME = "scale"
 TITLE = "Calls at scale"
@@ -94,6 +108,8 @@ class Outcome:
         server_processor, client_processor: seconds of the processor that the calls took, measured or not.
         machine: what the figures were measured on.
         settings: of the server.
+        name, title: of the benchmark, for files and for people.
+        http_bytes, http_processor: the same of the HTTP server, where calls went through one.
     """
 
     scale: Scale
@@ -107,6 +123,10 @@ class Outcome:
     client_processor: float
     machine: Mapping[str, str]
     settings: Mapping[str, str]
+    name: str = NAME
+    title: str = TITLE
+    http_bytes: int = 0
+    http_processor: float = 0.0
 
     def processor_milliseconds(self, seconds: float) -> float:
         """Of each call; those of the warm-up are taken to cost the same."""
@@ -124,33 +144,31 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 async def measure(scale: Scale, console: Console) -> Outcome:
     """Load what is missing, then call for the given time."""
-    async with _server(scale) as (server, database):
+    async with opened(scale) as (server, database):
         administrator = server.connection()
         address = server.connection(application.roles.application, administrator.database)
         contexts, loaded = await load(database, address, scale.customers, console)
-        await _settle(administrator, fresh=loaded.rows > 0)
+        await settle(administrator, fresh=loaded.rows > 0)
         tenants = [
             Tenant(ordinal, size, context, database)
             for ordinal, (size, context) in enumerate(zip(sizes(scale.customers), contexts, strict=True))
         ]
         await prepare(tenants)
-        connection = await asyncpg.connect(**administrator.as_arguments())
-        try:
+        async with administered(administrator) as connection:
             process = await postmaster(connection)
             before = processor(process) if process else 0.0, process_time()
-            seconds, measured = await _run(scale, tenants)
+            callers = [Caller(tenants, Random(f"{scale.seed}/{number}")) for number in range(scale.callers)]
+            seconds, measured = await run(scale, callers, CALLS)
             taken = (processor(process) if process else 0.0) - before[0], process_time() - before[1]
             disk = await connection.fetchval("select pg_database_size(current_database())")
             settings = {name: await connection.fetchval("select current_setting($1)", name) for name in SETTINGS}
             machine = await machine_of(address)
             memories = memory(process) if process else 0, memory(os.getpid())
-        finally:
-            await connection.close()
         return Outcome(scale, loaded, measured, seconds, disk, *memories, *taken, machine, settings)
 
 
 @asynccontextmanager
-async def _server(scale: Scale) -> AsyncIterator[tuple[EmbeddedServer, Database]]:
+async def opened(scale: Scale) -> AsyncIterator[tuple[EmbeddedServer, Database]]:
     """The folder's server with the settings, and its database with a connection for each caller."""
     async with await EmbeddedServer.start(scale.folder) as server:
         await _set(server.connection())  # some take effect with the next start
@@ -162,29 +180,32 @@ async def _server(scale: Scale) -> AsyncIterator[tuple[EmbeddedServer, Database]
 
 
 async def _set(administrator: ServerAddress) -> None:
-    connection = await asyncpg.connect(**administrator.as_arguments())
-    try:
+    async with administered(administrator) as connection:
         for name, value in SETTINGS.items():
             await connection.execute(f"alter system set {name} = '{value}'")
-    finally:
-        await connection.close()
 
 
-async def _settle(administrator: ServerAddress, *, fresh: bool) -> None:
+async def settle(administrator: ServerAddress, *, fresh: bool) -> None:
     """After a load, have the statistics that autovacuum would make within minutes."""
-    connection = await asyncpg.connect(**administrator.as_arguments())
-    try:
+    async with administered(administrator) as connection:
         if fresh:
             await connection.execute("vacuum (analyze)")
         await connection.execute("checkpoint")
+
+
+@asynccontextmanager
+async def administered(administrator: ServerAddress) -> AsyncIterator[Any]:
+    """A connection of the superuser's. Any: asyncpg has no type information."""
+    connection = await asyncpg.connect(**administrator.as_arguments())
+    try:
+        yield connection
     finally:
         await connection.close()
 
 
-async def _run(scale: Scale, tenants: Sequence[Tenant]) -> tuple[float, list[Measured]]:
-    """All callers at once: first unmeasured, then measured."""
-    measured = {call.name: Measured(call) for call in CALLS}
-    callers = [Caller(tenants, Random(f"{scale.seed}/{number}")) for number in range(scale.callers)]
+async def run(scale: Scale, callers: Sequence[Caller], calls: Sequence[Call]) -> tuple[float, list[Measured]]:
+    """All callers at once: first unmeasured, then measured. Tells the seconds, and what was measured of each kind of call."""
+    measured = {call.name: Measured(call) for call in calls}
     for seconds, kept in ((scale.warm_up, None), (scale.seconds, measured)):
         started = perf_counter()
         async with asyncio.TaskGroup() as group:

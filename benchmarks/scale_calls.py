@@ -13,7 +13,7 @@ from examples.renoz.entities import Activity, Customer, Order
 from benchmarks.scale_data import BEGINNINGS, CITIES, ENDINGS, LETTERS, MIDDLES, TRADES, customer_id
 from freehold import Context, Database, Include, Session
 
-__all__ = ["CALLS", "Call", "Caller", "Tenant", "prepare"]
+__all__ = ["CALLS", "ORDERS", "PAGE", "TODAY", "Call", "Caller", "Tenant", "prepare"]
 
 PAGE = 50
 THOUSANDTH = 999
@@ -91,15 +91,17 @@ class Caller:
     Args:
         tenants: all organizations, the large one first.
         chance: where everything that is drawn comes from.
+        calls: what is called; by default `CALLS`.
     """
 
-    def __init__(self, tenants: Sequence[Tenant], chance: Random) -> None:
+    def __init__(self, tenants: Sequence[Tenant], chance: Random, calls: "Sequence[Call] | None" = None) -> None:
         self._tenants = tenants
+        self._calls = CALLS if calls is None else calls
         self.chance = chance
 
     def draw(self) -> "tuple[Call, Tenant]":
         """The next call, and in which organization."""
-        (call,) = self.chance.choices(CALLS, [call.weight for call in CALLS])
+        (call,) = self.chance.choices(self._calls, [call.weight for call in self._calls])
         large, *others = self._tenants
         if call.middle:
             return call, self._tenants[MIDDLE]

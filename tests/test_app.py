@@ -40,11 +40,14 @@ def test_the_manifest_is_json_that_says_all(subtests: pytest.Subtests) -> None:
     assert (customer["soft_delete"], order["soft_delete"]) == (True, False)
     assert {"name": "customer", "target": "Customer", "field": "customer_id", "many": False} in contact["relations"]
     assert {"name": "contacts", "target": "Contact", "field": "customer_id", "many": True} in customer["relations"]
-    assert customer["unique"] == {"customers_email_key": ["email"]}
-    assert customer["create"]["required"] == ["name"]
-    assert customer["create"]["additionalProperties"] is False
-    assert "code" not in customer["patch"]["properties"]
-    assert "id" not in customer["create"]["properties"]
+    key = {"name": "customers_email_key", "fields": ["email"], "where": {}, "ignore_case": ["email"]}
+    assert customer["unique"] == [key]
+    assert customer["create"] == {"$ref": "#/schemas/CustomerCreate"}
+    create, patch = manifest["schemas"]["CustomerCreate"], manifest["schemas"]["CustomerPatch"]
+    assert create["required"] == ["name"]
+    assert create["additionalProperties"] is False
+    assert "code" not in patch["properties"]
+    assert "id" not in create["properties"]
 
 
 def test_an_application_s_entities_must_fit_together() -> None:

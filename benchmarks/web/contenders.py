@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 
 from benchmarks.web.entities import METRICS
-from benchmarks.web.world import World
+from benchmarks.web.world import Site
 
-__all__ = ["CONTENDERS", "POOL", "Contender", "Served", "served"]
+__all__ = ["CONTENDERS", "POOL", "SCALE", "Contender", "Served", "served"]
 
 POOL = 16
 """Connections to PostgreSQL that each server has."""
@@ -73,10 +72,6 @@ def _python(module: str, *arguments: str) -> Callable[[Path], Sequence[str]]:
     return lambda settings: [sys.executable, "-m", module, *arguments, str(settings)]
 
 
-def _absent_freehold() -> str:
-    return "" if find_spec("benchmarks.web.freehold") else "this version has no HTTP server"
-
-
 def _absent_node() -> str:
     """Why there is no Fastify; installs it, as its lock file says, where it is missing."""
     missing = [name for name in ("node", "npm") if shutil.which(name) is None]
@@ -110,9 +105,9 @@ def _fastify(settings: Path) -> Sequence[str]:
     return ["node", str(_node_folder() / "server.js"), str(settings), str(statement)]
 
 
-PEERS = "benchmarks.web.peers"
+OURS, PEERS = "benchmarks.web.freehold", "benchmarks.web.peers"
 CONTENDERS = (
-    Contender("freehold", "Freehold", _python("benchmarks.web.freehold"), _absent_freehold),
+    Contender("freehold", "Freehold", _python(OURS, "application")),
     Contender("fastapi-sqlalchemy", "FastAPI, SQLAlchemy async ORM", _python(PEERS, "fastapi-sqlalchemy")),
     Contender("fastapi-asyncpg", "FastAPI, asyncpg by hand", _python(PEERS, "fastapi-asyncpg")),
     Contender("starlette-asyncpg", "Starlette, asyncpg by hand", _python(PEERS, "starlette-asyncpg")),
@@ -120,21 +115,24 @@ CONTENDERS = (
     Contender("fastify", "Fastify, pg (Node.js)", _fastify, _absent_node),
 )
 """Freehold first, then its peers."""
+SCALE = Contender("freehold-crm", "Freehold", _python(OURS, "crm"))
+"""Freehold with the entities of `examples.renoz`."""
 
 
 @asynccontextmanager
-async def served(world: World, contender: Contender) -> AsyncIterator[Served]:
+async def served(site: Site, contender: Contender) -> AsyncIterator[Served]:
     """Start a contender, and end it.
 
     Raises:
         RuntimeError: it does not listen in time.
     """
     port = _free_port()
-    settings = world.settings(contender.name, port, POOL, contender.keep_tokens)
-    output = world.folder / f"{contender.name}.log"
+    settings = site.settings(contender.name, port, POOL, contender.keep_tokens)
+    output = site.folder / f"{contender.name}.log"
+    environment = {**os.environ, "NODE_ENV": "production"}
     with output.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
-            *contender.command(settings), stdout=file, stderr=file, env={**os.environ, "NODE_ENV": "production"}
+            *contender.command(settings), stdout=file, stderr=file, env=environment
         )
     try:
         await _listening(contender, port, process, output)

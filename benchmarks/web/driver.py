@@ -81,7 +81,7 @@ def driver_name() -> str:
     return "wrk" if shutil.which("wrk") else "sockets.py (no wrk here: it takes more of the processor)"
 
 
-async def drive(job: Job, folder: Path, port: int, connections: int, seconds: float) -> Load:
+async def drive(job: Job, folder: Path, port: int, connections: int, seconds: float, *, refusals: bool = False) -> Load:
     """Load a server on the loopback address.
 
     Args:
@@ -90,6 +90,7 @@ async def drive(job: Job, folder: Path, port: int, connections: int, seconds: fl
         port: the server's.
         connections: at a time; each sends its next request when the last one is answered.
         seconds: how long; wrk takes whole seconds.
+        refusals: whether requests may be refused, and are counted then.
 
     Raises:
         RefusedError: any request was not answered with success.
@@ -104,7 +105,7 @@ async def drive(job: Job, folder: Path, port: int, connections: int, seconds: fl
         if wrk
         else [sys.executable, "-I", str(HERE / "sockets.py"), str(port), str(connections), str(seconds), str(file)]
     )  # fmt: skip
-    return parsed(await _output(command, seconds + SLACK))
+    return parsed(await _output(command, seconds + SLACK), refusals=refusals)
 
 
 async def _output(command: Sequence[str], timeout: float) -> str:
@@ -120,7 +121,7 @@ async def _output(command: Sequence[str], timeout: float) -> str:
     return output.decode(errors="replace")
 
 
-def parsed(output: str) -> Load:
+def parsed(output: str, *, refusals: bool = False) -> Load:
     """What a driver printed: its last line counts.
 
     Raises:
@@ -131,7 +132,7 @@ def parsed(output: str) -> Load:
         load = Load(**json.loads(line))
     except (ValueError, TypeError):
         raise RefusedError(f"the driver failed: {output[-500:]}") from None
-    if load.refused or load.lost or not load.requests:
+    if (load.refused and not refusals) or load.lost or not load.requests:
         raise RefusedError(
             f"{load.refused} of {load.requests} requests were refused and {load.lost} lost; the last one: {load.complaint}"
         )

@@ -11,7 +11,12 @@ from freehold import Application, Entity, Index, field, reference
 __all__ = ["METRICS", "Customer", "Order", "application"]
 
 
-class Customer(entities.Customer, soft_delete=True, indexes=[Index("created_at", "id")]):
+class Customer(
+    entities.Customer,
+    soft_delete=True,
+    indexes=[Index("created_at", "id")],
+    expose=["list", "get", "create", "update"],
+):
     """A customer of an organization."""
 
 

@@ -138,7 +138,7 @@ async def opened(world: World, contenders: Sequence[Contender] = CONTENDERS) -> 
     """
     reasons = [(each, await asyncio.to_thread(each.absent)) for each in contenders]
     async with AsyncExitStack() as stack:
-        servers = [await stack.enter_async_context(served(world, each)) for each, reason in reasons if not reason]
+        servers = [await stack.enter_async_context(served(world.site, each)) for each, reason in reasons if not reason]
         for server in servers:
             await refusals(world, server)
         yield Field(servers, [(each.label, reason) for each, reason in reasons if reason])
@@ -192,7 +192,7 @@ async def _turn(world: World, workload: Workload, server: Served, turn: int, con
     """Load one server for a while, and see that what it wrote is there."""
     job = await workload.job(world, turn)
     before = processor(server.process), processor(world.postmaster) if world.postmaster else 0.0
-    load = await drive(job, world.folder, server.port, connections, seconds)
+    load = await drive(job, world.site.folder, server.port, connections, seconds)
     after = processor(server.process), processor(world.postmaster) if world.postmaster else 0.0
     await asyncio.sleep(SETTLING)
     await workload.verify(world, job, load, connections)

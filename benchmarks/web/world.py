@@ -3,8 +3,8 @@
 import hashlib
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,10 +25,12 @@ from freehold import Context, Database
 from freehold.model.seal import Seal
 from freehold.postgres.server import EmbeddedServer, ServerAddress
 
-__all__ = ["FOLDER", "LAST", "SIZES", "Tenant", "World", "issued", "prepared", "world"]
+__all__ = ["FOLDER", "LAST", "SIZES", "Site", "Tenant", "World", "prepared", "site", "world"]
 
 FOLDER = Path(".freehold/web")
 """The embedded server's; removing it has the next run begin anew."""
+EMAIL = "ada@example.test"
+"""The one user's."""
 SIZES = {"reads": 20_000, "figures": 2_000, "writes": 10_000}
 """The organizations, and their customers when a run begins."""
 LAST = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=SIZES["figures"])
@@ -47,6 +49,62 @@ Connection = Any  # asyncpg has no type information
 
 
 @dataclass(frozen=True)
+class Site:
+    """Where servers find their database, and the issuer whose tokens they believe.
+
+    Args:
+        address: of the application's role.
+        folder: for the files of a run.
+        key: the issuer's.
+    """
+
+    address: ServerAddress
+    folder: Path
+    key: RSAPrivateKey
+
+    def settings(self, name: str, listen: int, pool: int, keep_tokens: float = 0.0) -> Path:
+        """The file of settings for a server's process."""
+        seal = hashlib.pbkdf2_hmac("sha256", self.address.password.encode(), b"freehold.seal", 20_000).hex()
+        public_key, jwks = str(self.folder / "key.pem"), str(self.folder / "jwks.json")
+        where = self.address
+        told = Settings(
+            listen, where.host, where.port, where.user, where.password, where.database, pool, seal, public_key, jwks,
+            keep_tokens=keep_tokens,
+        )  # fmt: skip
+        return told.write(self.folder / f"{name}.json")
+
+    def token(self, context: Context, key: RSAPrivateKey | None = None) -> str:
+        """A token of the context's user, as an identity provider makes it; good for a day.
+
+        Args:
+            context: whose it is.
+            key: what it is signed with, in place of the issuer's.
+        """
+        now = datetime.now(UTC)
+        told = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": str(context.user_id),
+            "email": EMAIL,
+            "email_verified": True,
+            "organization_id": str(context.organization_id),
+            "role": context.role,
+            "iat": now,
+            "exp": now + timedelta(days=1),
+        }
+        return jwt.encode(told, key or self.key, ALGORITHM, headers={"kid": "benchmarks"})
+
+
+@contextmanager
+def site(address: ServerAddress) -> Iterator[Site]:
+    """A new key, published in a folder that is there as long as this is open."""
+    with TemporaryDirectory(prefix="freehold-web-") as folder:
+        key = generate_private_key(public_exponent=65537, key_size=2048)
+        _publish(key.public_key(), Path(folder))
+        yield Site(address, Path(folder), key)
+
+
+@dataclass(frozen=True)
 class Tenant:
     """An organization, and the token of its one user."""
 
@@ -59,31 +117,18 @@ class World:
     """What all servers share.
 
     Args:
-        address: of the application's role.
+        site: where they find it.
         administrator: of the superuser.
         tenants: by the names in `SIZES`.
         postmaster: the process of PostgreSQL whose children serve connections, where it is on this machine.
-        folder: for the files of a run.
         machine: what the figures were measured on.
     """
 
-    address: ServerAddress
+    site: Site
     administrator: ServerAddress
     tenants: Mapping[str, Tenant]
     postmaster: int | None
-    folder: Path
     machine: Mapping[str, str]
-
-    def settings(self, name: str, listen: int, pool: int, keep_tokens: float = 0.0) -> Path:
-        """The file of settings for a contender's process."""
-        seal = hashlib.pbkdf2_hmac("sha256", self.address.password.encode(), b"freehold.seal", 20_000).hex()
-        public_key, jwks = str(self.folder / "key.pem"), str(self.folder / "jwks.json")
-        where = self.address
-        told = Settings(
-            listen, where.host, where.port, where.user, where.password, where.database, pool, seal, public_key, jwks,
-            keep_tokens=keep_tokens,
-        )  # fmt: skip
-        return told.write(self.folder / f"{name}.json")
 
     async def customers(self, tenant: str, count: int, skipped: int = 0) -> list[tuple[UUID, int]]:
         """Ids and versions, as they are now, of some of the customers that were loaded."""
@@ -120,41 +165,19 @@ async def prepared(
 ) -> AsyncIterator[World]:
     """Load what is missing, take away what earlier runs created, and make a key."""
     seal = Seal(address.password)
-    key = generate_private_key(public_exponent=65537, key_size=2048)
-    tenants = {}
-    for number, name in enumerate(sizes, start=1):
-        context = await _member(database, name)
-        await _load(address, number, context, seal, sizes[name], orders=name == "figures")
-        tenants[name] = Tenant(context, issued(context, key))
-    await _settle(administrator, [tenant.context.organization_id for tenant in tenants.values()])
-    connection: Connection = await asyncpg.connect(**address.as_arguments())
-    process = await postmaster(connection)
-    await connection.close()
-    with TemporaryDirectory(prefix="freehold-web-") as files:
-        _publish(key.public_key(), Path(files))
-        yield World(address, administrator, tenants, process, Path(files), await machine_of(address))
-
-
-def issued(context: Context, key: RSAPrivateKey, **claims: object) -> str:
-    """A token of the context's user, as an identity provider makes it; good for a day.
-
-    Args:
-        context: whose it is.
-        key: what it is signed with.
-        claims: what differs.
-    """
-    now = datetime.now(UTC)
-    told = {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "sub": str(context.user_id),
-        "organization_id": str(context.organization_id),
-        "role": context.role,
-        "iat": now,
-        "exp": now + timedelta(days=1),
-        **claims,
-    }
-    return jwt.encode(told, key, ALGORITHM, headers={"kid": "benchmarks"})
+    with site(address) as here:
+        tenants = {}
+        for number, name in enumerate(sizes, start=1):
+            context = await _member(database, name)
+            await _load(address, number, context, seal, sizes[name], orders=name == "figures")
+            tenants[name] = Tenant(context, here.token(context))
+        await _settle(administrator, [tenant.context.organization_id for tenant in tenants.values()])
+        connection: Connection = await asyncpg.connect(**address.as_arguments())
+        try:
+            process = await postmaster(connection)
+        finally:
+            await connection.close()
+        yield World(here, administrator, tenants, process, await machine_of(address))
 
 
 def _publish(key: RSAPublicKey, folder: Path) -> None:
@@ -172,7 +195,7 @@ def _base64(number: int) -> str:
 
 async def _member(database: Database, name: str) -> Context:
     """The organization of this name, and the one user of them all as its member."""
-    slug, email = f"web-{name}", "ada@example.test"
+    slug, email = f"web-{name}", EMAIL
     system = database.system(reason="benchmarks")
     organization = await system.find_organization(slug)
     if organization is None:

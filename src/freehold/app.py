@@ -1,6 +1,5 @@
 """The composition root: what an application declares, and the database that serves it."""
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from freehold.functions.declaration import OWN_NAME, Idempotent, Kind, Options, 
 from freehold.functions.exposed import exposed
 from freehold.functions.idempotency import SQL as ANSWERS
 from freehold.functions.idempotency import IdempotencyKeys
+from freehold.functions.manifest import manifest_of
 from freehold.functions.pipeline import LONGEST, Call, Limiter, Pipeline
 from freehold.functions.registry import Functions
 from freehold.identity.administration import Administration
@@ -260,8 +260,8 @@ class Application:
         return plan(self.registry, self.schemas, self.roles, rooms=[*SQL, TRANSFER, ANSWERS])
 
     def manifest(self) -> dict[str, Any]:
-        """The declarations as JSON-able values: what generators read."""
-        return {"name": self.name, "entities": [_entity_manifest(self, name) for name in self.registry.entities]}
+        """All that is declared, as JSON-able values: what generators read. See `freehold.functions.manifest`."""
+        return manifest_of(self.name, self.registry, list(self.functions), self.grants)
 
     async def setup(self, administrator: Address, passwords: dict[str, str], *, secret: str | None = None) -> bool:
         """Creates roles and schema in a database.
@@ -542,45 +542,3 @@ async def _stamp(application: Application, connection: Connection, folder: Path)
     migrations = Migrations(application.plan(), folder)
     if not (await migrations.status(connection)).adopted:
         await migrations.stamp(connection)
-
-
-def _counter_manifest(application: Application, name: str) -> dict[str, Any] | None:
-    """What a counter counts; None for other fields."""
-    for counter in application.registry.counters:
-        if counter.name == name:
-            return {"of": counter.counted.name, "via": counter.reference.name, "where": dict(counter.where)}
-    return None
-
-
-def _entity_manifest(application: Application, name: str) -> dict[str, Any]:
-    entity = application.registry.entities[name]
-    relations = application.registry.relations[name].values()
-    return {
-        "name": entity.name,
-        "table": entity.table,
-        "soft_delete": entity.soft_delete,
-        "fields": [
-            {
-                "name": field.name,
-                "type": field.sql_type,
-                "kind": field.kind.name,
-                "many": field.kind.many,
-                "nullable": field.nullable,
-                "choices": list(field.kind.choices),
-                "base": field.base,
-                "private": field.private,
-                "immutable": field.declaration.immutable,
-                "counter": _counter_manifest(application, f"{entity.name}.{field.name}"),
-                "search": field.declaration.search,
-                "description": field.declaration.description,
-            }
-            for field in entity.fields.values()
-        ],
-        "relations": [
-            {"name": relation.name, "target": relation.target.name, "field": relation.field.name, "many": relation.many}
-            for relation in relations
-        ],
-        "unique": {name: list(key.fields) for name, key in entity.unique_keys.items()},
-        "create": json.loads(json.dumps(entity.cls.Create.model_json_schema())),
-        "patch": json.loads(json.dumps(entity.cls.Patch.model_json_schema())),
-    }

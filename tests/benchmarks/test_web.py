@@ -9,10 +9,6 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-
-for _module in ("fastapi", "jwt", "sqlalchemy.ext.asyncio", "uvicorn", "uvloop"):
-    pytest.importorskip(_module)
-
 from benchmarks.web import driver
 from benchmarks.web.checks import DifferentAnswerError, refusals
 from benchmarks.web.contenders import CONTENDERS, Contender, Served, served
@@ -21,8 +17,8 @@ from benchmarks.web.entities import application
 from benchmarks.web.measure import Measured, Plan, Setting, Turn, compared, measure, opened
 from benchmarks.web.peers.callers import NotAuthenticatedError, verifier
 from benchmarks.web.settings import Settings
-from benchmarks.web.workloads import WORKLOADS
-from benchmarks.web.world import World, issued, prepared
+from benchmarks.web.workloads import WORKLOADS, Workload
+from benchmarks.web.world import World, prepared
 
 from freehold import Database
 from freehold.postgres.server import ServerAddress
@@ -31,6 +27,8 @@ from tests.probe import scratch
 
 SIZES = {"reads": 900, "figures": 60, "writes": 2_100}
 ID = "01942557-8400-7000-8002-0000000006c0"
+SECONDS = 0.2
+"""wrk makes whole seconds of it."""
 LOAD = Load(10, 1.0, 100, 0, 0, "", 1.0, 2.0, 3.0, 4.0)
 
 
@@ -98,7 +96,7 @@ async def test_updates_name_the_version_that_each_record_has(
     ids = [f"0194-{number:04x}" for number in range(40)]
     state.versions = dict.fromkeys(ids, 7)
     job = Job("update", "/api/customers", "token", ids, [7] * len(ids), '{"credit": "1.~"}')
-    load = await drive(job, tmp_path, port, 4, 1)
+    load = await drive(job, tmp_path, port, 4, SECONDS)
     made = sum(state.versions.values()) - 7 * len(ids)
     assert load.requests <= made <= load.requests + 4
     assert load.requests > 0
@@ -113,12 +111,12 @@ async def test_a_version_that_has_passed_fails_the_benchmark(
     state.versions = {"aa": 1, "bb": 2, "cc": 1}  # wrk makes one request that it does not send
     job = Job("update", "/api/customers", "token", ["aa", "bb", "cc"], [1, 1, 1], '{"credit": "1.~"}')
     with pytest.raises(RefusedError, match=r"409 .*version"):
-        await drive(job, tmp_path, port, 1, 1)
+        await drive(job, tmp_path, port, 1, SECONDS)
 
 
 async def test_new_records_differ(way: str, records: tuple[Records, int], tmp_path: Path) -> None:
     state, port = records
-    load = await drive(Job("create", "/api/customers", "token", body='{"name": "n ~"}'), tmp_path, port, 2, 1)
+    load = await drive(Job("create", "/api/customers", "token", body='{"name": "n ~"}'), tmp_path, port, 2, SECONDS)
     assert load.requests > 0
     assert len(set(state.bodies)) == len(state.bodies) >= load.requests
     assert json.loads(state.bodies[0])["name"].startswith("n ")
@@ -128,7 +126,7 @@ async def test_any_refused_request_fails_the_benchmark(way: str, records: tuple[
     state, port = records
     state.refuses = 5
     with pytest.raises(RefusedError, match="refused"):
-        await drive(Job("any", "/api/customers", "token", ["a-1", "b-2"]), tmp_path, port, 1, 1)
+        await drive(Job("any", "/api/customers", "token", ["a-1", "b-2"]), tmp_path, port, 1, SECONDS)
     assert state.paths <= {"/api/customers/a-1", "/api/customers/b-2"}
 
 
@@ -193,6 +191,20 @@ async def test_the_python_peers_do_the_same_work(small: World, monkeypatch: pyte
             await create.verify(small, await create.job(small, 1), LOAD, 1)
 
 
+async def test_servers_that_answer_differently_are_not_compared(small: World) -> None:
+    async def content(_: World, server: Served) -> object:
+        return server.port // 10
+
+    async def job(_: World, turn: int) -> Job:
+        return Job("same", "/", "token", seed=turn)
+
+    workload = Workload("http_other", "Other", job, content)
+    servers = [Served(CONTENDERS[place], port, 0) for place, port in enumerate((80, 81, 92))]
+    await compared(small, workload, servers[:2])
+    with pytest.raises(DifferentAnswerError, match="FastAPI, asyncpg by hand answers\n9\nFreehold\n8"):
+        await compared(small, workload, servers)
+
+
 async def test_a_server_that_refuses_nothing_is_not_compared(small: World, records: tuple[Records, int]) -> None:
     state, port = records
     state.answer = lambda *_: (200, {"data": []})  # type: ignore[method-assign]
@@ -204,18 +216,18 @@ async def test_a_server_that_does_not_start_says_why(small: World) -> None:
     broken = Contender("broken", "Broken", lambda _: ["sh", "-c", "echo no such module; exit 3"])
     async with AsyncExitStack() as stack:
         with pytest.raises(RuntimeError, match=r"Broken does not listen: no such module"):
-            await stack.enter_async_context(served(small, broken))
+            await stack.enter_async_context(served(small.site, broken))
 
 
 async def test_peers_verify_each_token(small: World) -> None:
     from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-    settings = Settings.read(small.settings("peer", 1, 1))
+    settings = Settings.read(small.site.settings("peer", 1, 1))
     context, good = small.tenants["reads"].context, small.tenants["reads"].token
-    for verify in (verifier(settings), verifier(Settings.read(small.settings("kept", 1, 1, keep_tokens=60.0)))):
+    for verify in (verifier(settings), verifier(Settings.read(small.site.settings("kept", 1, 1, keep_tokens=60.0)))):
         for _ in range(2):
             assert verify(f"Bearer {good}").organization_id == context.organization_id
-        stranger = issued(context, generate_private_key(public_exponent=65537, key_size=2048))
+        stranger = small.site.token(context, generate_private_key(public_exponent=65537, key_size=2048))
         for token in (None, "", "Bearer", f"Basic {good}", f"Bearer {stranger}", f"Bearer {good}x"):
             with pytest.raises(NotAuthenticatedError):
                 verify(token)

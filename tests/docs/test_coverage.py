@@ -13,7 +13,7 @@ import freehold
 from freehold import errors
 from freehold.cli.commands import commands
 from freehold.model.filters import OPERATORS
-from freehold.model.kinds import _SCALARS
+from freehold.model.kinds import SCALARS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -111,7 +111,7 @@ def test_every_operator_is_in_the_table() -> None:
 def test_every_type_and_option_of_a_field_is_told() -> None:
     page = read("guide/entities.md")
     types = section(page, "## Types")
-    assert all(f"| `{scalar.__name__}` |" in types for scalar in _SCALARS)
+    assert all(f"| `{scalar.__name__}` |" in types for scalar in SCALARS)
     named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", section(page, "## Options of a field"), re.M)))
     assert set(named) == set(freehold.field.__kwdefaults__)
 

@@ -406,7 +406,8 @@ async def test_development_keys_are_known_only_where_they_were_given(world: Worl
     assert principal.credential == f"development:{firm.organization.slug}-1"
     with pytest.raises(errors.ForbiddenError):
         await authenticator.authenticate(bearer(secret), other.organization.slug)
-    await refused(authenticator, bearer(stranger))
+    for wrong in (stranger, f"{secret}x", secret[:-1], "fhdev_", "fhdev_\ud800", "fhdev_ключ"):
+        await refused(authenticator, bearer(wrong))
     await refused(world.authenticator(), bearer(secret))
     await refused(world.authenticator(development=DevelopmentKeys()), bearer(secret))
 

@@ -373,6 +373,20 @@ async def test_a_key_permits_what_its_maker_may_where_nothing_is_said(world: Wor
         assert principal.permissions == {"customers.*", "orders.list"}
 
 
+async def test_a_database_hands_out_both(world: World, database: Database) -> None:
+    """The application of the tests declares no roles, so that every member may all."""
+    firm = await world.firm("guest")
+    context = Context(firm.organization.id, firm.user.id, permissions=frozenset({"*"}))
+    made = await database.administration(context).create_key(name="x")
+    authenticator = database.authenticator()
+    principal = await authenticator.authenticate(f"Bearer {made.secret}")
+    await authenticator.close()
+    assert (principal.user_id, principal.permissions) == (firm.user.id, {"*"})
+    for wrong in (None, firm.organization.id, "acme"):
+        with pytest.raises(errors.IsolationError):
+            database.administration(wrong)  # type: ignore[arg-type]
+
+
 async def test_nobody_invites_to_a_role_that_permits_more(world: World) -> None:
     firm = await world.firm()
     for granted, role in ((("customers.*", "*.list"), "admin"), (("customers.*",), "member"), ((), "guest")):

@@ -61,11 +61,13 @@ def test_it_is_read_and_never_given() -> None:
 
 
 def test_the_manifest_tells_of_it() -> None:
-    (told,) = [each for each in application.manifest()["entities"] if each["name"] == "Resource"]
+    manifest = application.manifest()
+    (told,) = [each for each in manifest["entities"] if each["name"] == "Resource"]
     fields = {each["name"]: each["counter"] for each in told["fields"]}
     assert fields["stars"] == {"of": "Bookmark", "via": "resource_id", "where": {"kind": "star", "folder": None}}
     assert fields["views"] is None
-    assert "stars" not in told["create"]["properties"]
+    assert told["create"] == {"$ref": "#/schemas/ResourceCreate"}
+    assert "stars" not in manifest["schemas"]["ResourceCreate"]["properties"]
 
 
 def test_a_class_may_be_given_in_place_of_its_name() -> None:

@@ -111,15 +111,21 @@ class Exchange:
 
 
 @pytest.fixture
-async def numbers_server(server: Server, database_name: str) -> AsyncIterator[WebApplication]:
+async def numbers_web(server: Server, database_name: str) -> AsyncIterator[WebApplication]:
+    """The server, which was not started yet."""
     state.update(made=0, ended=asyncio.Event(), begun=asyncio.Event())
     async with Database.open(server.address(database_name), numbers, size=2) as database:
         context = await new_context(database)
         ada = Principal(context.organization_id, context.user_id, "admin", frozenset({"*"}), "user:ada")
         settings = Settings(compression=None)
-        made = WebApplication(numbers, database=database, settings=settings, authenticator=Tokens({"ada": ada}))
-        async with made.lifespan():
-            yield made
+        yield WebApplication(numbers, database=database, settings=settings, authenticator=Tokens({"ada": ada}))
+
+
+@pytest.fixture
+async def numbers_server(numbers_web: WebApplication) -> AsyncIterator[WebApplication]:
+    """The server."""
+    async with numbers_web.lifespan():
+        yield numbers_web
 
 
 def body(exchange: Exchange) -> bytes:

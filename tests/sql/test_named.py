@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, create_model
 from sqlalchemy import Integer, bindparam, column, func, insert, select, table, text
 
 from freehold import Database, Session, errors
-from freehold.sql.named import MAXIMUM_STATEMENT, bind_named
+from freehold.sql.named import KEPT, MAXIMUM_STATEMENT, bind_named
 from tests.conftest import new_context
 from tests.sql.samples import SCALARS
 from tests.world import Level, Theme
@@ -381,3 +381,21 @@ async def test_rows_that_do_not_fit_the_model_are_told(acme: Session, statement:
     with pytest.raises(errors.FreeholdError) as caught:
         await acme.sql(Amount, statement)
     assert "secret" not in str(caught.value)
+
+
+def test_a_statement_that_was_read_before_is_bound_to_other_values():
+    text = "select * from orders where total > :least and note <> ':no' and place = :place;"
+    assert bind_named(text, {"least": 1, "place": "a"}) == (
+        "select * from orders where total > ($1->>0)::bigint and note <> ':no' and place = ($1->>1)::text",
+        '[1,"a"]',
+    )
+    again, values = bind_named(text, {"place": None, "least": Decimal("2.5")})
+    assert again == "select * from orders where total > ($1->>0)::numeric and note <> ':no' and place = null"
+    assert values == '["2.5",null]'
+    with pytest.raises(errors.ValidationError, match="least"):
+        bind_named(text, {"place": "b"})
+
+
+def test_a_long_statement_is_read_without_being_remembered():
+    text = f"select :a /* {'x' * KEPT} */"
+    assert bind_named(text, {"a": 1})[0] == text.replace(":a", "($1->>0)::bigint")

@@ -26,6 +26,8 @@ Model = TypeVar("Model", bound=BaseModel)
 MOMENT = TypeAdapter(datetime)
 GET_JSON = f"select version, row_to_json(c)::text as body from ({GET}) c"
 CREATE_JSON = f"with c as ({CREATE}) select id, version, row_to_json(c)::text as body from c"
+# Takes less of the processor in sum than an aggregate of the page with its last key.
+PAGE_JSON = "select row_to_json(c)::text as body, created_at, id from ({}) c"
 METRICS_JSON = f"select row_to_json(m)::text from ({METRICS}) m"
 
 
@@ -68,9 +70,10 @@ class Customers:
                 statement, parameters = page(caller.organization_id, query)
             except ValueError:
                 raise HTTPException(422, "after is no cursor") from None
-            row = await connection.fetchrow(_page_json(statement, query.limit), *parameters)
-        following = f'"{cursor(row["created_at"], row["id"])}"' if row["count"] == query.limit else "null"
-        return _answer(f'{{"data":{row["data"]},"next":{following},"previous":null}}')
+            rows = await connection.fetch(PAGE_JSON.format(statement), *parameters)
+        last = rows[-1] if len(rows) == query.limit else None
+        following = "null" if last is None else f'"{cursor(last["created_at"], last["id"])}"'
+        return _answer(f'{{"data":[{",".join([row["body"] for row in rows])}],"next":{following},"previous":null}}')
 
     async def create(self, request: Request) -> Response:
         customer = _validated(CustomerCreate, await request.body())
@@ -120,13 +123,6 @@ def make(settings: Settings) -> Starlette:
             Route("/api/customers/{customer_id}", routes.change, methods=["PATCH"]),
             Route("/api/functions/customers.metrics", routes.metrics, methods=["GET"]),
         ],
-    )
-
-
-def _page_json(statement: str, limit: int) -> str:
-    return (
-        f"select count(*), coalesce(json_agg(c), '[]')::text as data, (array_agg(created_at))[{limit}] as created_at, "
-        f"(array_agg(id))[{limit}] as id from ({statement}) c"
     )
 
 

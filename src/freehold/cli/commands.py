@@ -11,11 +11,14 @@ import typer
 from rich.markup import escape
 
 from freehold.app import Database
+from freehold.cli.call import call
 from freehold.cli.counters import counters
 from freehold.cli.credentials import invitations, keys
+from freehold.cli.dev import dev
 from freehold.cli.doctor import doctor
 from freehold.cli.loading import load_application
 from freehold.cli.log import log
+from freehold.cli.manifest import manifest
 from freehold.cli.migrate import migrate
 from freehold.cli.options import AdministratorUrl, Json, Target, Url
 from freehold.cli.organizations import members, organizations
@@ -36,13 +39,16 @@ commands = typer.Typer(
 commands.add_typer(log, name="log")
 commands.add_typer(migrate, name="migrate")
 commands.add_typer(counters, name="counters")
+commands.add_typer(manifest, name="manifest")
 commands.add_typer(organizations, name="organization")
 commands.add_typer(members, name="member")
 commands.add_typer(users, name="user")
 commands.add_typer(invitations, name="invitation")
 commands.add_typer(keys, name="key")
 commands.command()(doctor)
+commands.command()(call)
 commands.command()(serve)
+commands.command()(dev)
 commands.command("import")(import_)
 commands.command("export")(export_)
 
@@ -67,13 +73,6 @@ def schema(target: Target, as_json: Json = False) -> None:
             typer.echo(
                 "begin;\n" + "".join(f"{statement.strip().rstrip(';')};\n" for statement in statements) + "commit;"
             )
-
-
-@commands.command()
-def manifest(target: Target) -> None:
-    """Print the application's declarations as JSON: what generators read."""
-    with failing(as_json=True):
-        print_json(load_application(target).manifest())
 
 
 @commands.command()

@@ -1,13 +1,17 @@
 """Finds the application that a command is about."""
 
 import importlib
+import os
 import sys
+import tomllib
 from pathlib import Path
 
 from freehold.app import Application
 from freehold.errors import ConfigurationError
 
-__all__ = ["load", "load_application"]
+__all__ = ["default_application", "load", "load_application"]
+
+VARIABLE = "FREEHOLD_APPLICATION"
 
 
 def load_application(target: str) -> Application:
@@ -48,3 +52,47 @@ def load(target: str) -> object:
             f"there is no module {error.name!r}", hint="run the command from the project's folder"
         ) from error
     return getattr(module, name, None)
+
+
+def default_application() -> str:
+    """The application that commands are about which name none: of the variable FREEHOLD_APPLICATION, or of the project.
+
+    The project's is written in its pyproject.toml, in the current folder or the nearest one above it:
+
+        [tool.freehold]
+        application = "myapp.entities:application"
+
+    Raises:
+        ConfigurationError: neither is there, or the file cannot be read.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        return named
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        file = folder / "pyproject.toml"
+        if file.is_file():
+            found = _of_project(file)
+            if found is not None:
+                if str(folder) not in sys.path:
+                    sys.path.insert(0, str(folder))
+                return found
+            break
+    raise ConfigurationError(
+        "no application is named",
+        hint=f'name it package.module:name, or set {VARIABLE}, or write application = "..." under [tool.freehold] in pyproject.toml',
+    )
+
+
+def _of_project(file: Path) -> str | None:
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}"[:300]) from None
+    section = settings.get("tool", {}).get("freehold", {})
+    found = section.get("application") if isinstance(section, dict) else None
+    if found is not None and not isinstance(found, str):
+        raise ConfigurationError(
+            f"{file}: tool.freehold.application must be a text such as 'myapp.entities:application'"
+        )
+    return found

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from freehold.errors import FreeholdError
 
-__all__ = ["console", "failing", "print_json"]
+__all__ = ["console", "failing", "print_error", "print_json"]
 
 console = Console(soft_wrap=True)
 
@@ -28,15 +28,16 @@ def failing(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except FreeholdError as error:
-        _fail(error, as_json=as_json)
+        print_error(error, as_json=as_json)
+        raise typer.Exit(1) from None
 
 
-def _fail(error: FreeholdError, *, as_json: bool) -> NoReturn:
+def print_error(error: FreeholdError, *, as_json: bool) -> None:
+    """An error as a readable block, or as JSON."""
     if as_json:
         print_json(error.as_dict())
-    else:
-        stderr = Console(stderr=True, soft_wrap=True)
-        stderr.print(f"[bold red]{error.code}[/] {escape(error.message)}")
-        if error.hint:
-            stderr.print(f"[dim]{escape(error.hint)}[/]")
-    raise typer.Exit(1)
+        return
+    stderr = Console(stderr=True, soft_wrap=True)
+    stderr.print(f"[bold red]{error.code}[/] {escape(error.message)}")
+    if error.hint:
+        stderr.print(f"[dim]{escape(error.hint)}[/]")

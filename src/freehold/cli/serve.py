@@ -83,6 +83,7 @@ def serve(
     """
     with failing(as_json=as_json):
         settings = chosen_settings(settings_of, proxy, origin, drain=drain, announce=announce, log=log)
+        settings = shared_by(settings, workers)
         load_application(target)  # what is wrong with it is told here, and not by each worker
         served = Served(target, url, os.environ.get("FREEHOLD_SEAL"), size, settings)
         with bind(host, port) as bound:
@@ -120,6 +121,14 @@ def chosen_settings(
         "log_format": None if log is None else log.value,
     }
     return replace(settings, **{field: value for field, value in given.items() if value is not None})
+
+
+def shared_by(settings: Settings, workers: int) -> Settings:
+    """The settings of one of several workers: each grants its part of the rates."""
+    limits = settings.limits
+    if limits is None or workers == 1:
+        return settings
+    return replace(settings, limits=replace(limits, processes=limits.processes * workers))
 
 
 def make(served: Served, shared: SharedFigures | None) -> WebApplication:

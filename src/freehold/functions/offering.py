@@ -12,8 +12,9 @@ from freehold.functions.declaration import Function, Kind, Parameters
 from freehold.functions.results import Result
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Input
+from freehold.model.pages import MAXIMUM_CURSOR
 
-__all__ = ["Id", "Limit", "Names", "Texts", "Version", "article", "function", "offered_input", "refused", "words"]
+__all__ = ["Cursor", "Id", "Limit", "Names", "Version", "article", "function", "offered_input", "refused", "words"]
 
 MAXIMUM_NAMES = 200
 """Names in one list."""
@@ -39,7 +40,7 @@ Names = Annotated[
 ]
 """Names of fields, as a list or as one text with commas."""
 
-Texts = Annotated[str, Field(max_length=40_000)]
+Cursor = Annotated[str, Field(max_length=MAXIMUM_CURSOR)]
 
 
 def function(

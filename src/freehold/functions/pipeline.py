@@ -63,8 +63,8 @@ class Call:
         principal: who calls; None for nobody known, who may call public functions.
         origin: where the call comes from.
         key: an idempotency key: a repeated call with it gets the first one's answer.
-        content: the bytes of a file, where the function takes one.
         timings: filled while it runs.
+        content: the bytes of a file, where the function takes one.
     """
 
     function: Function
@@ -72,8 +72,8 @@ class Call:
     principal: Principal | None = None
     origin: Origin = field(default_factory=Origin)
     key: str | None = None
-    content: AsyncIterator[bytes] | None = None
     timings: Timings = field(default_factory=Timings)
+    content: AsyncIterator[bytes] | None = None
 
 
 class Sessions(Protocol):
@@ -88,8 +88,28 @@ class Sessions(Protocol):
         ...
 
 
-Admission = Callable[[], None]
-"""Ends what a limiter has admitted."""
+class Admission(Protocol):
+    """What a limiter gives a call that it lets in."""
+
+    def end(self) -> None:
+        """Ends it. It may be called again."""
+        ...
+
+    def stream(self) -> None:
+        """The call answers with a stream, which works only between `resume` and `pause`.
+
+        Raises:
+            LimitError: too many of the caller's streams are open.
+        """
+        ...
+
+    async def resume(self) -> None:
+        """Waits until the next item may be made."""
+        ...
+
+    def pause(self) -> None:
+        """The item is made, and the client's to take."""
+        ...
 
 
 class Limiter(Protocol):
@@ -159,7 +179,7 @@ class Pipeline:
             marks.append(perf_counter())
             timings[stage] = marks[-1] - marks[-2]
 
-        leave = await self._limiter.admit(call) if self._limiter is not None else _nothing
+        admission = None if self._limiter is None else await self._limiter.admit(call)
         streams = False
         try:
             passed("limit")
@@ -169,13 +189,14 @@ class Pipeline:
             passed("authorise")
             answer = await self._executed(call, context, parameters, passed)
             passed("answer")
-            if answer.stream is not None:
+            if answer.stream is not None and admission is not None:
+                admission.stream()
                 streams = True
-                return _leaving(answer, leave)
+                return replace(answer, stream=_Admitted(answer.stream, admission))
             return answer
         finally:
-            if not streams:
-                leave()
+            if admission is not None and not streams:
+                admission.end()
 
     async def _executed(
         self, call: Call, context: Context | None, parameters: Parameters, passed: Callable[[str], None]
@@ -349,26 +370,37 @@ def _after_timeout(function: Function) -> str:
     )
 
 
-def _leaving(answer: Answer, leave: Admission) -> Answer:
-    """A stream that ends its admission when it ends."""
-    stream: Any = answer.stream  # Any: an iterator of any kind; those that can be closed are
+class _Admitted(AsyncIterator[bytes]):
+    """A stream that is admitted anew for each item, and ends its admission when it ends.
 
-    async def items() -> AsyncIterator[bytes]:
+    No generator: one that nobody has begun to read runs nothing when it is closed or forgotten, and would keep its admission.
+    """
+
+    def __init__(self, items: AsyncIterator[bytes], admission: Admission) -> None:
+        self._items = items
+        self._admission = admission
+
+    async def __anext__(self) -> bytes:
         try:
-            async for item in stream:
-                yield item
+            await self._admission.resume()
+            item = await anext(self._items)
+        except BaseException:
+            self._admission.end()
+            raise
+        self._admission.pause()
+        return item
+
+    async def aclose(self) -> None:
+        """Ends the stream, read to its end or not."""
+        try:
+            close = getattr(self._items, "aclose", None)
+            if close is not None:
+                await close()
         finally:
-            try:
-                if hasattr(stream, "aclose"):
-                    await stream.aclose()
-            finally:
-                leave()
+            self._admission.end()
 
-    return replace(answer, stream=items())
-
-
-def _nothing() -> None:
-    pass
+    def __del__(self) -> None:
+        self._admission.end()
 
 
 def described(error: BaseException) -> FreeholdError:

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from freehold.errors import ForbiddenError, ValidationError
 from freehold.functions.declaration import Function
 from freehold.functions.inclusion import Includes, Inclusion, includes
-from freehold.functions.offering import Id, Limit, Names, Texts, article, function, refused, words
+from freehold.functions.offering import Cursor, Id, Limit, Names, article, function, refused, words
 from freehold.functions.results import Answer, page_answer, paged, result_of
 from freehold.functions.texts import list_arguments, read_arguments
 from freehold.model.context import Context
@@ -131,8 +131,8 @@ def list_(entity: EntityDescription, registry: Registry) -> Function:
         "where": (Where, None),
         "order": (Names | None, Field(default=None, description="Fields to sort by; - before one for descending.")),
         "limit": (Limit, Field(default=50, description=f"How many {many} at most.")),
-        "after": (Texts | None, Field(default=None, description="The next cursor of the page before this one.")),
-        "before": (Texts | None, Field(default=None, description="The previous cursor of the page after this one.")),
+        "after": (Cursor | None, Field(default=None, description="The next cursor of the page before this one.")),
+        "before": (Cursor | None, Field(default=None, description="The previous cursor of the page after this one.")),
         "include": (Includes | None, _INCLUDE),
         "select": (Names | None, _SELECT),
         "total": (bool, Field(default=False, description="Whether to count all that match.")),

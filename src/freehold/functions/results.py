@@ -4,6 +4,7 @@ A page that was read `as_json` is passed on as PostgreSQL wrote it. Everything e
 fields of records are never written: see `freehold.model.fields`.
 """
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args, get_origin
@@ -18,6 +19,8 @@ from freehold.model.moments import respelled
 from freehold.model.pages import Page
 
 __all__ = ["Answer", "Result", "result_of"]
+
+_EXPECTED = re.compile(r"Expected `([^`\n]{1,100})`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,9 @@ class Result:
             # A record with relations is of a class made for them, and writes them.
             return self._serializer.to_json(value, polymorphic_serialization=True, warnings="error")
         except PydanticSerializationError as error:
-            raise InternalError("a function returned something else than it declares") from error
+            # Its text quotes the value, which has no place in a log.
+            expected = ", ".join(dict.fromkeys(_EXPECTED.findall(str(error))))
+            raise InternalError(f"a function returned something else than it declares: {expected[:300]}") from None
 
     def answer(self, value: Any) -> Answer:
         """A function's value as its answer."""

@@ -299,8 +299,8 @@ def _bearer(authorization: str | None) -> str:
         raise _refused("there is none")
     scheme, _, credential = authorization.strip().partition(" ")
     credential = credential.strip()
-    if scheme.lower() != "bearer" or not credential or len(credential) > LONGEST:
-        raise _refused("it is no bearer credential, or too long")
+    if scheme.lower() != "bearer" or not credential or len(credential) > LONGEST or not credential.isascii():
+        raise _refused("it is no bearer credential, or too long, or not ASCII")
     return credential
 
 

@@ -107,7 +107,7 @@ declare made {engine}.keys;
 begin
     if content->>'user_id' is not null then
         -- Whoever removes the member waits for this, and revokes this key too.
-        perform from {engine}.memberships m where m.organization_id = organization and m.user_id = (content->>'user_id')::uuid for share;
+        perform from {engine}.memberships m where m.organization_id = organization and m.user_id = (content->>'user_id')::uuid for key share;
         if not found then
             raise exception 'the user is no member' using errcode = '23503', constraint = 'keys_user_id_fkey', table = 'keys';
         end if;

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
+from freehold.errors import ConfigurationError
 from freehold.identity.credentials import digest, new_key
 
 __all__ = ["DevelopmentKey", "DevelopmentKeys"]
+
+LEAST = 30
+"""Characters of a key that is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +32,21 @@ class DevelopmentKeys:
     def __init__(self) -> None:
         self._keys: dict[str, DevelopmentKey] = {}
 
-    def add(self, organization: str, email: str) -> str:
+    def add(self, organization: str, email: str, *, secret: str | None = None) -> str:
         """Makes a key for a member.
 
         Args:
             organization: its slug.
             email: the member's address. The membership is looked up when the key is used.
+            secret: the key, where it should be the same each time; it begins with `fhdev_`, and is kept where nobody else reads it.
 
         Returns:
             The key.
         """
-        secret, _ = new_key("fhdev")
+        if secret is None:
+            secret, _ = new_key("fhdev")
+        elif not secret.startswith("fhdev_") or len(secret) < LEAST:
+            raise ConfigurationError(f"a development key begins with fhdev_ and has at least {LEAST} characters")
         self._keys[digest(secret)] = DevelopmentKey(f"{organization}-{len(self._keys) + 1}", organization, email)
         return secret
 

@@ -148,10 +148,10 @@ class KeySet:
             )
 
     async def _refresh(self) -> None:
+        self._failed = True  # until it has succeeded
         try:
             self._take(await self._read())
         except UnreadableError as error:
-            self._failed = True
             logger.warning("the keys of %s cannot be read: %s", self._issuer.issuer, error)
         else:
             self._failed = False

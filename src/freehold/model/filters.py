@@ -28,7 +28,19 @@ from freehold.model.registry import Relation, suggestion, unknown
 from freehold.model.values import stored
 from freehold.model.vocabulary import Vocabulary
 
-__all__ = ["OPERATORS", "And", "Compare", "Filter", "Not", "Or", "Target", "Where", "find_target", "parse_filter"]
+__all__ = [
+    "OPERATORS",
+    "And",
+    "Compare",
+    "Filter",
+    "Not",
+    "Or",
+    "Target",
+    "Where",
+    "find_target",
+    "operators_of",
+    "parse_filter",
+]
 
 Where = Mapping[str, Any]  # Any: values of every kind, checked by the parser
 """A filter as callers write it."""
@@ -197,7 +209,7 @@ class _Parser:
         return [self.condition(target, operator, operand, path) for operator, operand in value.items()]
 
     def condition(self, target: Target, operator: Any, operand: Any, path: tuple[str | int, ...]) -> Filter:
-        allowed = _operators(target.kind)
+        allowed = operators_of(target.kind)
         if not isinstance(operator, str):
             return self.issue(
                 (*path, shown(operator)), f"is no operator; known are {', '.join(allowed)}", "unknown_operator"
@@ -271,7 +283,8 @@ def _element_adapter(kind: Kind) -> TypeAdapter[Any]:
     return TypeAdapter(prepared(kind.python))
 
 
-def _operators(kind: Kind) -> tuple[str, ...]:
+def operators_of(kind: Kind) -> tuple[str, ...]:
+    """The operators that a condition on values of a kind may have."""
     if kind.many:
         return ("eq", "ne", "contains", "is_null")
     if kind.name == "json":

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
 
-__all__ = ["Kind", "KindError", "kind_of", "split_optional"]
+__all__ = ["SCALARS", "Kind", "KindError", "kind_of", "split_optional"]
 
 MAXIMUM_ENUM_LENGTH = 200
 """Characters of the longest value of an enum or Literal."""
@@ -88,7 +88,7 @@ _JSON_SHAPES = {
     "array(select extract(epoch from d) from unnest({0}) with ordinality u (d, n) order by n) end",
 }
 
-_SCALARS: dict[Any, tuple[str, str]] = {
+SCALARS: dict[Any, tuple[str, str]] = {
     str: ("text", "text"),
     bool: ("boolean", "boolean"),
     int: ("integer", "bigint"),
@@ -143,8 +143,8 @@ def kind_of(annotation: Any, prepare: Callable[[Any], Any] = lambda a: a) -> Kin
 
 
 def _scalar_kind(annotation: Any, adapter: TypeAdapter[Any]) -> Kind | None:
-    if annotation in _SCALARS:
-        name, sql = _SCALARS[annotation]
+    if annotation in SCALARS:
+        name, sql = SCALARS[annotation]
         return Kind(name, sql, annotation, orderable=True, adapter=adapter)
     if get_origin(annotation) is Literal:
         return _choices_kind(annotation, get_args(annotation), adapter)

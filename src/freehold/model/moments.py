@@ -12,7 +12,10 @@ from typing import Any
 
 from pydantic_core import core_schema
 
-__all__ = ["respelled", "written"]
+__all__ = ["TIME", "respelled", "written"]
+
+TIME = r"^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?$"
+"""A time of day in JSON. JSON Schema's own format has a time zone, which ours never has."""
 
 
 def written(value: datetime | time) -> str:
@@ -47,9 +50,9 @@ _PLAIN = frozenset({"default", "expected", "metadata", "members", "config", "ser
 """Keys of a core schema under which no schema lies."""
 
 
-def _format(name: str) -> Any:
-    told = core_schema.str_schema(metadata={"pydantic_js_updates": {"format": name}})
+def _format(**told_of: str) -> Any:
+    told = core_schema.str_schema(metadata={"pydantic_js_updates": told_of})
     return core_schema.plain_serializer_function_ser_schema(written, return_schema=told, when_used="json")
 
 
-_FORMATS: Mapping[Any, Any] = {"datetime": _format("date-time"), "time": _format("time")}
+_FORMATS: Mapping[Any, Any] = {"datetime": _format(format="date-time"), "time": _format(pattern=TIME)}

@@ -14,8 +14,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.app import Application, Database
 from freehold.errors import ConfigurationError, FreeholdError, RequestError, UnavailableError
+from freehold.functions.limits import CallLimiter
 from freehold.postgres.connections import Address
 from freehold.server.api import Api
+from freehold.server.documentation import Documentation
 from freehold.server.edge import Edge, Observer
 from freehold.server.exchange import exchange_of
 from freehold.server.health import Readiness
@@ -101,13 +103,15 @@ class WebApplication(Mounted):
             )
         self.application = application
         self.settings = settings or Settings()
-        self._authenticator = authenticator
+        self._given_authenticator = self._authenticator = authenticator
         self._url = url
         self._given = database
         self._secret = secret
         self._size = size
         self._database: Database | None = None
         self._given_api = self._api = api
+        self._documentation = Documentation(application.manifest) if self.settings.docs else None
+        self._limiter: CallLimiter | None = None
         self._readiness: Readiness | None = None
         self._announced = 0.0
         self.metrics = Metrics(self._gauges, self._totals, shared)
@@ -131,10 +135,7 @@ class WebApplication(Mounted):
             ConfigurationError: the server was not started.
         """
         if self._database is None:
-            raise ConfigurationError(
-                "the server was not started: its lifespan has not begun",
-                hint="where it is mounted, run 'async with server.lifespan():' in the lifespan of the outer application",
-            )
+            raise _not_started()
         return self._database
 
     @property
@@ -142,10 +143,10 @@ class WebApplication(Mounted):
         """Who verifies credentials.
 
         Raises:
-            ConfigurationError: there is nobody.
+            ConfigurationError: the server was not started.
         """
         if self._authenticator is None:
-            raise ConfigurationError("the server has no authenticator", hint="asgi(application, authenticator=...)")
+            raise _not_started()
         return self._authenticator
 
     @property
@@ -174,16 +175,7 @@ class WebApplication(Mounted):
             RoleError, ConfigurationError, UnavailableError: as `Database.open`.
         """
         async with AsyncExitStack() as stack:
-            database = self._given
-            if database is None:
-                opened = Database.open(self._url or "", self.application, size=self._size, secret=self._secret)
-                database = await stack.enter_async_context(opened)
-            self._database = database
-            self._readiness = Readiness(database)
-            if self._given_api is None and self._authenticator is not None:
-                self._api = Api(self.application, database, self._authenticator, self.settings)
-            if self._tracing is not None:
-                self._tracing.observe(database.store.pool)
+            await self._open(stack)
             self._edge.draining = False
             try:
                 async with self._edge.watching(), self._keeping_figures():
@@ -199,16 +191,37 @@ class WebApplication(Mounted):
             finally:
                 self._database = None
 
+    async def _open(self, stack: AsyncExitStack) -> None:
+        """Opens what is not given: the database, who verifies credentials, and the API over both."""
+        database = self._given
+        if database is None:
+            opened = Database.open(self._url or "", self.application, size=self._size, secret=self._secret)
+            database = await stack.enter_async_context(opened)
+        self._database = database
+        self._readiness = Readiness(database)
+        if self._tracing is not None:
+            self._tracing.observe(database.store.pool)
+        self._authenticator = self._given_authenticator
+        if self._authenticator is None:
+            own = database.authenticator()
+            stack.push_async_callback(own.close)
+            self._authenticator = own
+        if self._given_api is None:
+            limits, connections = self.settings.limits, database.store.pool.figures.size
+            self._limiter = None if limits is None else CallLimiter(limits, connections=connections)
+            self._api = Api(self.application, database, self._authenticator, self.settings, self._limiter)
+
     async def _live(self, receive: Receive, send: Send) -> None:
         """The lifespan, as ASGI servers ask for it."""
         await receive()
-        try:
-            async with self.lifespan():
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-        except FreeholdError as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self.lifespan())
+            except FreeholdError as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -217,6 +230,9 @@ class WebApplication(Mounted):
         if name is not None and (name != "metrics" or self.settings.metrics):
             exchange.state["function"] = name
             await self._tell(name, scope, send)
+        elif self._documentation is not None and self._documentation.answers(exchange.path):
+            exchange.state["function"] = "documentation"
+            await self._documentation(scope, receive, send)
         elif self._api is not None and exchange.path.startswith("/api/"):
             await self._api(scope, receive, send)
         else:
@@ -286,10 +302,33 @@ class WebApplication(Mounted):
                 "pool_waiting": pool.waiting,
             }
             found["increments_waiting"] = self._database.increments.waiting
+        if self._limiter is not None:
+            limits = self._limiter.figures
+            found |= {
+                "calls_working": limits.working,
+                "calls_waiting": limits.waiting,
+                "refusals_held": limits.held,
+                "streams_open": limits.streams,
+                "organizations_active": limits.organizations,
+            }
         return found
 
     def _totals(self) -> dict[str, float]:
-        return {} if self._database is None else {"increments_lost": self._database.increments.lost}
+        found: dict[str, float] = {}
+        if self._database is not None:
+            found["increments_lost"] = self._database.increments.lost
+        if self._limiter is not None:
+            limits = self._limiter.figures
+            found |= {"calls_admitted": limits.admitted, "calls_queued": limits.waited}
+            found |= {f"calls_refused_{reason}": count for reason, count in limits.refused.items()}
+        return found
+
+
+def _not_started() -> ConfigurationError:
+    return ConfigurationError(
+        "the server was not started: its lifespan has not begun",
+        hint="where it is mounted, run 'async with server.lifespan():' in the lifespan of the outer application",
+    )
 
 
 def _memory() -> int:

@@ -7,33 +7,11 @@ from typing import Any, NamedTuple
 
 from freehold import errors
 from freehold.errors import FreeholdError
+from freehold.functions.statuses import status_of as known_status
 
 __all__ = ["MEDIA", "ProblemDetails", "problem_details", "status_of"]
 
 MEDIA = "application/problem+json"
-
-_STATUS: Mapping[type[FreeholdError], int] = {
-    errors.ValidationError: 422,
-    errors.CursorError: 400,
-    errors.FileError: 422,
-    errors.NotFoundError: 404,
-    errors.ConcurrencyError: 409,
-    errors.UniqueError: 409,
-    errors.ReferenceError: 409,
-    errors.HistoryError: 410,
-    errors.CommitError: 409,
-    errors.IdempotencyError: 422,
-    errors.ToleranceError: 409,
-    errors.SerializationError: 409,
-    errors.BulkError: 409,
-    errors.ForbiddenError: 403,
-    errors.AuthenticationError: 401,
-    errors.TimeoutError: 504,
-    errors.UnavailableError: 503,
-    errors.OutcomeUnknownError: 503,
-    errors.LimitError: 429,
-}
-"""What each error is over HTTP. What is not here is the program's own and is 500."""
 
 _OWN = ("sql", "the rows of the query", "session", "transaction")
 """Subjects of what is wrong with the program, and not with what a caller sent."""
@@ -85,14 +63,9 @@ class ProblemDetails(NamedTuple):
 
 def status_of(error: FreeholdError) -> int:
     """The HTTP status that tells of an error."""
-    if isinstance(error, errors.RequestError):
-        return error.status
     if isinstance(error, errors.ValidationError) and error.subject.startswith(_OWN):
         return 500
-    for kind in type(error).__mro__:
-        if kind in _STATUS:
-            return _STATUS[kind]
-    return 500
+    return known_status(error)
 
 
 def problem_details(error: FreeholdError, *, request_id: str | None = None, **more: Any) -> ProblemDetails:

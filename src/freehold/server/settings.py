@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from freehold.errors import ConfigurationError
+from freehold.functions.limits import Limits
 
 __all__ = ["Cors", "Network", "Settings"]
 
@@ -13,6 +14,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
+
+USUAL_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Settings:
             more connections. As long as a load balancer needs to notice.
         drain_seconds: how long requests that run when it stops may go on, then they are cancelled.
         batch_size: calls of one batch.
+        limits: how often callers may call, and how organizations share the server; None for no limits.
         hsts_seconds: how long browsers are told to use https only, where a request came by https; 0 for nothing.
         access_log: whether each request is logged.
         log_format: `"json"` or `"text"`; None is text in development and else JSON.
@@ -104,6 +108,7 @@ class Settings:
     announce_seconds: float = 0.0
     drain_seconds: float = 30.0
     batch_size: int = 50
+    limits: Limits | None = USUAL_LIMITS
     hsts_seconds: int = 31_536_000
     access_log: bool = True
     log_format: Literal["json", "text"] | None = None
@@ -119,6 +124,8 @@ class Settings:
                 raise _wrong(each.name, getattr(self, each.name), "True or False")
         if self.cors is not None and not isinstance(self.cors, Cors):
             raise _wrong("cors", self.cors, "Cors(origins=[...]) or None")
+        if self.limits is not None and not isinstance(self.limits, Limits):
+            raise _wrong("limits", self.limits, "Limits(...) or None")
         if self.log_format not in (None, "json", "text"):
             raise _wrong("log_format", self.log_format, "'json', 'text' or None")
         object.__setattr__(self, "trusted_proxies", _texts("trusted_proxies", self.trusted_proxies))

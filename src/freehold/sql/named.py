@@ -5,10 +5,11 @@ parameter becomes an element of one JSON array, cast to the type of its value.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,8 @@ __all__ = ["bind_named"]
 
 MAXIMUM_STATEMENT = 200_000
 """Characters of a hand-written statement."""
+KEPT = 20_000
+"""Characters of one that is remembered."""
 
 # What is not looked into, then a parameter. Order matters: casts (::) and array slices (a:b) are passed over first.
 _TOKENS = re.compile(
@@ -71,14 +74,9 @@ def bind_named(text: str, values: Mapping[str, Any]) -> tuple[str, str]:
     Raises:
         ValidationError: a parameter has no value, a value no parameter, or its type cannot be bound.
     """
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str):
         raise ValidationError.single((), "must be the text of a select", "string_type", subject="sql")
-    if len(text) > MAXIMUM_STATEMENT or "\x00" in text:
-        raise ValidationError.single(
-            (), f"must have at most {MAXIMUM_STATEMENT} characters and no NUL", "string_too_long", subject="sql"
-        )
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise ValidationError.single((), "contains a lone surrogate, which is no text", "string_unicode", subject="sql")
+    pieces = _pieces(text) if len(text) <= KEPT else _read(text)
     issues: list[Issue] = []
     order: dict[str, int] = {}
 
@@ -93,7 +91,7 @@ def bind_named(text: str, values: Mapping[str, Any]) -> tuple[str, str]:
             issues.append(Issue((name,), str(error), "unbindable"))
             return "null"
 
-    bound = _replace(re.sub(r"[;\s]+$", "", text), placed)
+    bound = "".join([placed(piece) if is_name else piece for is_name, piece in pieces])
     issues.extend(
         Issue((name,), f"is no parameter of the statement{suggestion(name, order)}", "unknown_parameter")
         for name in values
@@ -120,28 +118,48 @@ def _element(name: str, value: Any, issues: list[Issue]) -> str:
     return element.decode()
 
 
-def _replace(text: str, placed: Any) -> str:
-    parts: list[str] = []
-    position = 0
+def _read(text: str) -> tuple[tuple[bool, str], ...]:
+    """The text in pieces, each with whether it is the name of a parameter.
+
+    Raises:
+        ValidationError: it cannot be a statement.
+    """
+    if not text.strip():
+        raise ValidationError.single((), "must be the text of a select", "string_type", subject="sql")
+    if len(text) > MAXIMUM_STATEMENT or "\x00" in text:
+        raise ValidationError.single(
+            (), f"must have at most {MAXIMUM_STATEMENT} characters and no NUL", "string_too_long", subject="sql"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValidationError.single(
+            (), "contains a lone surrogate, which is no text", "string_unicode", subject="sql"
+        ) from None
+    return tuple(_split(re.sub(r"[;\s]+$", "", text)))
+
+
+_pieces = lru_cache(maxsize=256)(_read)
+"""An application has its statements in its code: each is read once."""
+
+
+def _split(text: str) -> Iterator[tuple[bool, str]]:
+    start = position = 0  # of the text that is taken as it is
     while position < len(text):
         escape = _ESCAPE_STRING.match(text, position)
         if escape and (position == 0 or not (text[position - 1].isalnum() or text[position - 1] == "_")):
-            parts.append(escape.group())
             position = escape.end()
-            continue
-        if text.startswith("/*", position):
-            end = _comment_end(text, position)
-            parts.append(text[position:end])
-            position = end
-            continue
-        token = _TOKENS.match(text, position)
-        if token is None:
-            parts.append(text[position])
+        elif text.startswith("/*", position):
+            position = _comment_end(text, position)
+        elif (token := _TOKENS.match(text, position)) is None:
             position += 1
-            continue
-        parts.append(placed(token["name"]) if token["name"] else token.group())
-        position = token.end()
-    return "".join(parts)
+        else:
+            if token["name"]:
+                yield False, text[start:position]
+                yield True, token["name"]
+                start = token.end()
+            position = token.end()
+    yield False, text[start:]
 
 
 def _comment_end(text: str, start: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import pydantic
@@ -168,9 +169,7 @@ async def query(
     try:
         # Into a model with numbers as Decimals: a numeric keeps all its digits, and a float field takes them as well.
         found: list[Any] = (
-            from_json(rows)
-            if model is None
-            else TypeAdapter(list[model]).validate_python(json.loads(rows, parse_float=Decimal))  # type: ignore[valid-type]  # the caller's class
+            from_json(rows) if model is None else _rows_of(model).validate_python(json.loads(rows, parse_float=Decimal))
         )
     except pydantic.ValidationError as error:
         raise validation_error(error, f"the rows of the query, as {model.__name__ if model else 'JSON'},") from None
@@ -182,6 +181,12 @@ async def query(
             subject="sql",
         )
     return found
+
+
+@lru_cache(maxsize=256)
+def _rows_of(model: type[ModelT]) -> TypeAdapter[list[ModelT]]:
+    """What validates rows of a model; making it takes longer than using it."""
+    return TypeAdapter(list[model])  # type: ignore[valid-type]  # the caller's class
 
 
 async def explain(messenger: Messenger, statement: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
