@@ -27,7 +27,7 @@ class Presence:
         receive: of the request, whose body was read.
     """
 
-    __slots__ = ("_departures", "_listener", "_receive", "_task", "left", "seen")
+    __slots__ = ("_departures", "_listener", "_receive", "_task", "left", "reading", "seen")
 
     def __init__(self, departures: "Departures", task: "asyncio.Task[object]", receive: Receive) -> None:
         self._departures = departures
@@ -36,6 +36,8 @@ class Presence:
         self._listener: asyncio.Task[None] | None = None
         self.seen = False
         self.left = False
+        self.reading = False
+        """Whether the call itself reads the request, and so hears of the client's end."""
 
     def __enter__(self) -> "Presence":
         self._departures.add(self)
@@ -50,7 +52,7 @@ class Presence:
 
     def listen(self) -> None:
         """Waits for the client's end from now on."""
-        if self._listener is None:
+        if self._listener is None and not self.reading:
             self._listener = asyncio.get_running_loop().create_task(self._listened())
 
     async def _listened(self) -> None:

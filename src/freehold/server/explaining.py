@@ -39,16 +39,22 @@ def explained(error: FreeholdError, route: Route, id: str) -> FreeholdError:
 
 
 def told_current(
-    error: ConcurrencyError, route: Route, principal: Principal | None, registry: Registry
+    error: FreeholdError, own: str | None, principal: Principal | None, registry: Registry
 ) -> Mapping[str, Any]:
-    """The record as it is now, for whoever may see it: who changes it here is answered with it anyway."""
+    """The record as it is now, for whoever may see it, where the error is a conflict about it.
+
+    Args:
+        error: any.
+        own: the entity whose record was to be changed here: who changes one is answered with it anyway.
+        principal: who calls.
+        registry: the entities.
+    """
+    if not isinstance(error, ConcurrencyError):
+        return {}
     current = error.current
-    if isinstance(current, bytes):
-        return {"current": from_json(current)}
     if not isinstance(current, Entity) or principal is None:
         return {}
     entity = registry[type(current)]
-    own = route.entity is not None and route.entity.name == entity.name
-    if not own and not permits(principal.permissions, f"{entity.table}.get"):
+    if own != entity.name and not permits(principal.permissions, f"{entity.table}.get"):
         return {}
     return {"current": from_json(result_of(type(current)).write(current))}

@@ -9,7 +9,7 @@ from freehold import errors
 from freehold.errors import FreeholdError
 from freehold.functions.statuses import status_of as known_status
 
-__all__ = ["MEDIA", "ProblemDetails", "problem_details", "status_of"]
+__all__ = ["MEDIA", "ProblemDetails", "problem_details", "problem_members", "status_of"]
 
 MEDIA = "application/problem+json"
 
@@ -69,17 +69,26 @@ def status_of(error: FreeholdError) -> int:
 
 
 def problem_details(error: FreeholdError, *, request_id: str | None = None, **more: Any) -> ProblemDetails:
-    """What a caller is told of an error.
+    """What a caller is told of an error, as an answer.
 
     Args:
         error: what happened. Of errors of the program itself (500) nothing is told.
         request_id: under which the program's log has more.
         more: members that belong to it, JSON-able: the current record of a conflict.
     """
+    value = problem_members(error, **more)
+    if request_id is not None:
+        value["request_id"] = request_id
+    body = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
+    return ProblemDetails(value["status"], _headers(error, value["status"]), body)
+
+
+def problem_members(error: FreeholdError, **more: Any) -> dict[str, Any]:
+    """The same as JSON-able values. Arguments as of `problem_details`."""
     status = status_of(error)
     told = error if status != 500 else errors.InternalError("the server met an error of its own; its log has more")
     described = _described(told)
-    value = {
+    return {
         "type": f"urn:freehold:error:{told.code}",
         "title": _TITLES.get(status, "Error"),
         "status": status,
@@ -87,11 +96,6 @@ def problem_details(error: FreeholdError, *, request_id: str | None = None, **mo
         **described,
         **more,
     }
-    if request_id is not None:
-        value["request_id"] = request_id
-    return ProblemDetails(
-        status, _headers(told, status), json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
-    )
 
 
 _SAID: Mapping[type[FreeholdError], tuple[str, str]] = {

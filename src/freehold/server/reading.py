@@ -4,16 +4,18 @@ What could be read in two ways is refused, because a proxy in front may have rea
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from starlette.types import Receive
 
 from freehold.errors import RequestError
+from freehold.server.departures import Presence
 from freehold.server.exchange import Exchange
 
 __all__ = [
     "ClientLeftError",
+    "body_parts",
     "expected_version",
     "idempotency_key",
     "json_body",
@@ -64,6 +66,28 @@ async def raw_body(exchange: Exchange, receive: Receive) -> bytes:
     if len(body) > exchange.body_limit:
         raise RequestError(f"the request's body is longer than {exchange.body_limit:,} bytes", status=413)
     return body
+
+
+async def body_parts(receive: Receive, presence: Presence) -> AsyncIterator[bytes]:
+    """A body as it comes, for what is too long to be held.
+
+    Args:
+        receive: of the request; bounds the body's length and time.
+        presence: of the client, which nobody else listens to meanwhile.
+
+    Raises:
+        ClientLeftError: the client left before its end.
+    """
+    presence.reading = True
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError
+        more = message.get("more_body", False)
+        if part := message.get("body", b""):
+            yield part
+    presence.reading = False
 
 
 async def json_body(exchange: Exchange, receive: Receive) -> bytes:

@@ -13,7 +13,6 @@ from freehold.errors import ConfigurationError, NotFoundError, RequestError
 from freehold.functions.arguments import NONE, Arguments
 from freehold.functions.declaration import Function
 from freehold.functions.registry import Functions
-from freehold.functions.texts import list_arguments, read_arguments
 from freehold.model.description import EntityDescription
 from freehold.model.issues import shown
 from freehold.model.registry import Registry, suggestion
@@ -34,12 +33,14 @@ class Asked:
         query: the query string.
         body: JSON.
         version: from `If-Match`.
+        media: the type of the body.
     """
 
     id: str = ""
     query: bytes = b""
     body: bytes = b""
     version: int | None = None
+    media: bytes = b""
 
 
 Reader = Callable[[Asked], Arguments]
@@ -165,11 +166,17 @@ def _close(name: str, names: Iterable[str]) -> str | None:
 
 
 def _function_methods(function: Function) -> Methods:
-    posted = Route(function, lambda asked: Arguments.of_json(asked.body), "function", has_body=True)
+    if function.content:
+        return {"POST": Route(function, _read_file, "function")}
+    posted = Route(function, _read_posted, "function", has_body=True)
     if function.kind == "command":
         return {"POST": posted}
-    got = Route(function, lambda asked: Arguments.of_texts(query_texts(asked.query)), "function")
+    got = Route(function, _read_query, "function")
     return {"GET": got, "HEAD": got, "POST": posted}
+
+
+def _read_posted(asked: Asked) -> Arguments:
+    return Arguments.of_json(asked.body)
 
 
 def _table(entity: EntityDescription, functions: Functions, registry: Registry) -> _Table | None:
@@ -202,11 +209,13 @@ def _route(function: Function, action: str, entity: EntityDescription, registry:
     if method == "GET":
         return Route(
             function,
-            _query_reader(function, entity, registry),
+            _read_query,
             action,
             entity,
             exact=_exact(function, entity, registry),
         )
+    if function.content:
+        return Route(function, _read_file, action, entity)
     if action in ("create", "update"):
         read = _body_reader(wrapped)
         return Route(function, read, action, entity, True, versioned, wrapped, _exact(function, entity, registry))
@@ -219,27 +228,27 @@ def _exact(function: Function, entity: EntityDescription, registry: Registry) ->
     return function.action is not None and not entity.incrementable and not counted
 
 
-def _query_reader(function: Function, entity: EntityDescription, registry: Registry) -> Reader:
-    """How the query string of a read becomes arguments: as the entity's filters, where the function is the entity's own."""
-    names = frozenset(function.parameters.model_fields)
-    own = function.action is not None
-
-    def read(asked: Asked) -> Arguments:
-        if not asked.query:
-            return Arguments.of_values({"id": asked.id}) if asked.id else NONE
-        texts = query_texts(asked.query)
-        if asked.id and "id" in texts:
+def _read_query(asked: Asked) -> Arguments:
+    """The query string as arguments, and the id in the address as one of them."""
+    if not asked.query:
+        return Arguments.of_values({"id": asked.id}) if asked.id else NONE
+    texts = query_texts(asked.query)
+    if asked.id:
+        if "id" in texts:
             raise RequestError("id is in the address, and in the query string too", hint="leave it out there")
-        if not own:
-            return Arguments.of_texts({**texts, "id": [asked.id]} if asked.id else texts)
-        if "where" in names:
-            return Arguments.of_values(list_arguments(entity, registry, texts, parameters=names))
-        values = read_arguments(texts)
-        if asked.id:
-            values["id"] = asked.id
-        return Arguments.of_values(values)
+        texts["id"] = [asked.id]
+    return Arguments.of_texts(texts)
 
-    return read
+
+def _read_file(asked: Asked) -> Arguments:
+    """The same beside a body that is a file, whose type tells its format where the query string does not."""
+    texts = query_texts(asked.query)
+    if asked.media in _LINES:
+        texts.setdefault("format", ["jsonl"])
+    return Arguments.of_texts(texts)
+
+
+_LINES = frozenset({b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines"})
 
 
 def _record_reader(asked: Asked) -> Arguments:

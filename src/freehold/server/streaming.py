@@ -7,7 +7,7 @@ framing, and then the connection is closed instead of being ended in order, so t
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -30,7 +30,9 @@ TURN = 32
 """Items after which other calls have their turn."""
 
 
-async def send_stream(answer: Answer, exchange: Exchange, send: Send, presence: Presence) -> None:
+async def send_stream(
+    answer: Answer, exchange: Exchange, send: Send, presence: Presence, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
     """Sends a stream. What fails before the first item is raised, so that it is answered as usual.
 
     Args:
@@ -38,13 +40,15 @@ async def send_stream(answer: Answer, exchange: Exchange, send: Send, presence: 
         exchange: the request.
         send: sends the answer.
         presence: of the client: the stream ends when it has left.
+        headers: that it has besides.
     """
     items = cast("Any", answer.stream)
-    media = _media(answer, exchange)
+    media = _media(exchange) if answer.media == "application/json" else None
+    kind = answer.media.encode() if media is None else media
     async with aclosing(items):
         first = await anext(items, None)
         presence.listen()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", media)]})
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind), *headers]})
         try:
             if first is not None and exchange.method != "HEAD":
                 await send(_part(_framed(first, media)))
@@ -61,7 +65,7 @@ async def send_stream(answer: Answer, exchange: Exchange, send: Send, presence: 
         await send({"type": "http.response.body", "body": end})
 
 
-async def _send_rest(items: AsyncIterator[bytes], media: bytes, send: Send) -> None:
+async def _send_rest(items: AsyncIterator[bytes], media: bytes | None, send: Send) -> None:
     sent = 0
     async for item in items:
         await send(_part(_framed(item, media)))
@@ -71,10 +75,8 @@ async def _send_rest(items: AsyncIterator[bytes], media: bytes, send: Send) -> N
             await asyncio.sleep(0)
 
 
-def _media(answer: Answer, exchange: Exchange) -> bytes:
-    """How items are framed: as the function says, or as the client wants it."""
-    if answer.media != "application/json":
-        return answer.media.encode()
+def _media(exchange: Exchange) -> bytes:
+    """How items are framed, as the client wants it."""
     accepted = exchange.headers.get(b"accept", b"")
     lines, events = accepted.find(LINES), accepted.find(EVENTS)
     return EVENTS if events >= 0 and (lines < 0 or events < lines) else LINES
@@ -84,7 +86,7 @@ def _part(body: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": body, "more_body": True}
 
 
-def _framed(item: bytes, media: bytes) -> bytes:
+def _framed(item: bytes, media: bytes | None) -> bytes:
     if media == LINES:
         return _line(item) + b"\n"
     return b"data: %b\n\n" % _line(item) if media == EVENTS else item
@@ -95,8 +97,8 @@ def _line(item: bytes) -> bytes:
     return item.replace(b"\r", b" ").replace(b"\n", b" ") if b"\n" in item or b"\r" in item else item
 
 
-def _told(error: FreeholdError, exchange: Exchange, media: bytes) -> bytes:
-    """The problem in the framing of the stream; nothing where it has none."""
+def _told(error: FreeholdError, exchange: Exchange, media: bytes | None) -> bytes:
+    """The problem in the framing of the stream; nothing where it is a file, which has none."""
     body = problem_details(error, request_id=exchange.request_id).body
     if media == LINES:
         return b'{"problem":%b}\n' % body
