@@ -69,6 +69,8 @@ async def _server(case: Case) -> None:
     await ask("/healthz", "GET", "/healthz", caller=None)
     await ask("/readyz", "GET", "/readyz", caller=None)
     await ask("/metrics", "GET", "/metrics", caller=None)
+    await ask("/api/openapi.json", "GET", "/api/openapi.json", caller=None, expect={"openapi": "3.1.0"})
+    await ask("/api/docs", "GET", "/api/docs", caller=None)
 
 
 async def _queries(case: Case) -> None:
