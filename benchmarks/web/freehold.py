@@ -11,7 +11,7 @@ from examples.renoz.entities import application as crm
 from benchmarks.web.entities import METRICS, Customer, Order
 from benchmarks.web.peers.model import Metrics
 from benchmarks.web.settings import Settings
-from freehold import Application, Database, Session
+from freehold import Application, Session
 from freehold.identity.issuers import Claims, Issuer
 from freehold.postgres.server import ServerAddress
 from freehold.server import Settings as ServerSettings
@@ -57,17 +57,10 @@ async def metrics(session: Session, since: datetime) -> Metrics:
 async def serve(application: Application, settings: Settings) -> None:
     """As `freehold serve` does with one worker; no access log, as the peers have none."""
     address = ServerAddress(settings.host, settings.port, settings.user, settings.password, settings.database)
-    async with Database.open(address.url, application, size=settings.pool) as database:
-        authenticator = database.authenticator()
-        server = asgi(
-            application, database=database, settings=ServerSettings(access_log=False), authenticator=authenticator
-        )
-        stop = Stop()
-        try:
-            with bind("127.0.0.1", settings.listen) as bound, signals(stop):
-                await serve_one(server, bound, stop)
-        finally:
-            await authenticator.close()
+    server = asgi(application, url=address.url, settings=ServerSettings(access_log=False), size=settings.pool)
+    stop = Stop()
+    with bind("127.0.0.1", settings.listen) as bound, signals(stop):
+        await serve_one(server, bound, stop)
 
 
 if __name__ == "__main__":
