@@ -322,10 +322,6 @@ def validator(schema: Any, shared: dict[str, Any]) -> Draft202012Validator:
     return Draft202012Validator({"$ref": "#/root", "root": schema, "schemas": shared})
 
 
-def data_says(draw: Any) -> bool:
-    return bool(draw(st.booleans()))
-
-
 def edited(draw: Any, schema: Any) -> Any:
     """A schema with one thing in it changed, anywhere."""
     made = copy.deepcopy(schema)
@@ -342,7 +338,7 @@ def edited(draw: Any, schema: Any) -> Any:
     match draw(st.sampled_from(edits)):
         case "enum" | "required" | "anyOf" as key if len(place[key]) > 1 or key == "required":
             place[key].pop()
-        case "properties" if data_says(draw):
+        case "properties" if draw(st.booleans()):
             place["required"] = sorted(place["properties"])
         case "properties":
             place["properties"].pop(draw(st.sampled_from(sorted(place["properties"]))))
