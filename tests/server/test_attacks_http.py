@@ -118,7 +118,9 @@ async def site(shop_database: Database, ada: Principal, eve: Principal) -> Async
     system = shop_database.system("tests")
     keys = [await system.keys.create(each.organization_id, name="k", user_id=each.user_id) for each in (ada, eve)]
     ((slug,),) = [row.values() for row in await _rows(shop_database, eve, "select slug from freehold.organizations")]
-    settings = Settings(limits=None, body_timeout=0.5, header_timeout=0.5, body_rate=1_000_000, drain_seconds=1.0)
+    settings = Settings(
+        limits=None, body_timeout=0.5, header_timeout=0.5, body_rate=1_000_000, keep_alive=0.5, drain_seconds=1.0
+    )
     async with listening(shop_database, settings) as port:
         yield Site(port, keys[0].secret, keys[1].secret, ada.organization_id, eve.organization_id, slug)
 

@@ -12,7 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from freehold.app import Application, Database
+from freehold.app import Application
+from freehold.database import Database
 from freehold.errors import ConfigurationError, FreeholdError, RequestError, UnavailableError
 from freehold.functions.limits import CallLimiter
 from freehold.postgres.connections import Address
