@@ -172,19 +172,16 @@ SMUGGLED = [
 ]
 
 
-@pytest.mark.parametrize("lines", SMUGGLED, ids=lambda lines: lines[0])
-async def test_no_header_leads_into_another_organization(site: Site, lines: list[str]) -> None:
+async def test_no_header_leads_into_another_organization(site: Site) -> None:
     """The key is Ada's. Before and after the credential, since programs take the first or the last of two."""
-    told = {"slug": site.slug, "id": site.hers, "mine": site.mine, "eve": "fh_" + site.eve[3:]}
-    if "{eve}" in lines[0] and "uthorization: Bearer" in lines[0] and lines[0][0] in "Aa":
-        told["eve"] = site.eve  # two credentials are refused, whosever they are
-    made = [line.format(**told) for line in lines]
-    mine = f"Authorization: Bearer {site.ada}"
-    for headers in ([mine, *made], [*made, mine]):
-        answer = await site.ask(*headers)
-        assert answer.status in (200, 400, 401, 403)
-        assert site.whose(answer) in (None, site.mine)
-        assert str(site.hers) not in answer.body.decode().replace(made[0], "") or answer.status != 200
+    for lines in SMUGGLED:
+        told = {"slug": site.slug, "id": site.hers, "mine": site.mine, "eve": site.eve}
+        made = [line.format(**told) for line in lines]
+        mine = f"Authorization: Bearer {site.ada}"
+        for headers in ([mine, *made], [*made, mine]):
+            answer = await site.ask(*headers)
+            assert answer.status in (200, 400, 401, 403), lines
+            assert site.whose(answer) in (None, site.mine), lines
 
 
 GET = b"GET /api/functions/whoami HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %b\r\n"
