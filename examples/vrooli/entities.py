@@ -1,5 +1,8 @@
 """What a workspace keeps. Fifteen declarations; everything else comes from them.
 
+Exposed is what every member may read. Resources and people have rules of their own about who finds them: `functions` has queries
+that keep to these.
+
 Each organization is a workspace of its own. `User` is Freehold's: who signs in, perhaps to several workspaces. A `Person` is what
 one workspace knows of somebody: a handle, a profile, what they made and ran. Some persons are no users: bots, and people who were invited.
 
@@ -62,7 +65,7 @@ class Person(Entity, table="people", soft_delete=True):
     days: ClassVar[tuple["PersonDay", ...]]
 
 
-class Team(Entity, soft_delete=True):
+class Team(Entity, soft_delete=True, expose=["list", "get", "history"]):
     """People who work together. What it made outlives it."""
 
     creator_id: UUID | None = reference(Person, on_delete="set_null", default=None, reverse="teams_created")
@@ -170,6 +173,7 @@ class Bookmark(Entity, soft_delete=True, unique=[Unique("resource_id", "person_i
 
 class Run(
     Entity,
+    expose=["list", "get", "history", "aggregate"],
     indexes=[Index("status", "created_at")],
     checks={
         "ended_when_over": "(ended_at is not null) = (status in ('completed', 'failed', 'cancelled'))",
@@ -196,7 +200,7 @@ class Run(
     outputs: ClassVar[tuple["RunOutput", ...]]
 
 
-class RunStep(Entity, unique=[Unique("run_id", "position")]):
+class RunStep(Entity, unique=[Unique("run_id", "position")], expose={"list": "runs.list", "get": "runs.get"}):
     """One step of a run."""
 
     run_id: UUID = reference(Run, on_delete="cascade", reverse="steps")
@@ -205,7 +209,7 @@ class RunStep(Entity, unique=[Unique("run_id", "position")]):
     status: Literal["pending", "running", "completed", "failed", "skipped"] = field(default="pending")
 
 
-class RunInput(Entity, unique=[Unique("run_id", "name")]):
+class RunInput(Entity, unique=[Unique("run_id", "name")], expose={"list": "runs.list", "get": "runs.get"}):
     """A named value that a run was given."""
 
     run_id: UUID = reference(Run, on_delete="cascade", reverse="inputs")
@@ -213,7 +217,7 @@ class RunInput(Entity, unique=[Unique("run_id", "name")]):
     data: dict[str, Any] = field(default_factory=dict)
 
 
-class RunOutput(Entity, unique=[Unique("run_id", "name")]):
+class RunOutput(Entity, unique=[Unique("run_id", "name")], expose={"list": "runs.list", "get": "runs.get"}):
     """A named value that a run gave back."""
 
     run_id: UUID = reference(Run, on_delete="cascade", reverse="outputs")
@@ -234,7 +238,7 @@ class PersonDay(Entity, unique=[Unique("person_id", "day")]):
     runs_cancelled: int = field(default=0, ge=0)
 
 
-class TeamDay(Entity, unique=[Unique("team_id", "day")]):
+class TeamDay(Entity, unique=[Unique("team_id", "day")], expose=["list", "get", "aggregate"]):
     """What a team did on one day, in UTC."""
 
     team_id: UUID = reference(Team, on_delete="cascade", reverse="days", immutable=True)

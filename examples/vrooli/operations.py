@@ -4,7 +4,8 @@ Its records travel as one unit of work, in one message; what depends on what oth
 do what is decided by who calls: a person is an argument here, the organization never is.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -85,7 +86,7 @@ async def create_resource(
     """
     tally = Tally(at)
     tally.add(person=creator.id, team=_id(team), resources_created=1)
-    async with session.transaction() as transaction:
+    async with _together(session) as transaction:
         async with transaction.unit_of_work() as unit:
             resource = unit.add(Resource, creator_id=creator.id, team_id=_id(team), kind=kind, is_public=is_public)
             unit.add(
@@ -113,7 +114,7 @@ async def create_team(
     others = {person.id for person in members} - {creator.id}
     tally = Tally(at)
     tally.add(person=creator.id, teams_created=1)
-    async with session.transaction() as transaction:
+    async with _together(session) as transaction:
         async with transaction.unit_of_work() as unit:
             team = unit.add(Team, creator_id=creator.id, name=name, handle=handle)
             chat = unit.add(Chat, team_id=team.id, name="General", is_default=True)
@@ -160,7 +161,7 @@ async def start_run(
         begun = {"status": "scheduled", "scheduled_for": scheduled_for}
     tally = Tally(at)
     tally.add(person=starter.id, team=_id(team), runs_started=1)
-    async with session.transaction() as transaction:
+    async with _together(session) as transaction:
         async with transaction.unit_of_work() as unit:
             run = unit.add(Run, resource_version_id=version.id, starter_id=starter.id, team_id=_id(team), **begun)
             for position, name in enumerate(steps, 1):
@@ -200,7 +201,7 @@ async def end_run(
         )
     tally = Tally(at)
     tally.add(person=run.starter_id, team=run.team_id, runs_ended=1)
-    async with session.transaction() as transaction:
+    async with _together(session) as transaction:
         async with transaction.unit_of_work() as unit:
             unit.update(run, status=status, ended_at=at, took=at - (run.started_at or at))
             for name, data in (outputs or {}).items():
@@ -221,7 +222,7 @@ async def edit_resource(session: Session, resource: Resource, **changes: Any) ->
     Raises:
         ConcurrencyError: it has changed since.
     """
-    async with session.transaction() as transaction:
+    async with _together(session) as transaction:
         return await what_changed(transaction, await transaction.update(resource, **changes))
 
 
@@ -253,7 +254,7 @@ async def delete_resources(session: Session, resources: Iterable[Resource], *, b
     expected = {resource.id: resource for resource in resources}
     ids: list[UUID] = list(expected)
     tally = Tally(at)
-    async with session.transaction() as transaction:
+    async with _together(session) as transaction:
         # From here on nobody adds a version, then nobody a run of one; those that come in between are seen.
         await _held(transaction, Resource, {"id": {"in": ids}})
         await _held(transaction, ResourceVersion, {"resource_id": {"in": ids}})
@@ -268,6 +269,16 @@ async def delete_resources(session: Session, resources: Iterable[Resource], *, b
                 tally.add(person=run.starter_id, team=run.team_id, runs_cancelled=1)
         await tally.save(transaction)
     return Removal(tuple(expected.values()), tuple(runs))
+
+
+@asynccontextmanager
+async def _together(session: Session) -> AsyncIterator[Transaction]:
+    """A transaction of the operation's own; or the one that the caller is in, which ends it."""
+    if isinstance(session, Transaction):
+        yield session
+    else:
+        async with session.transaction() as transaction:
+            yield transaction
 
 
 def _id(team: Team | None) -> UUID | None:

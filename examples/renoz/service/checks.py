@@ -69,6 +69,9 @@ async def _server(case: Case) -> None:
     await ask("/healthz", "GET", "/healthz", caller=None)
     await ask("/readyz", "GET", "/readyz", caller=None)
     await ask("/metrics", "GET", "/metrics", caller=None)
+    described = {"openapi": "3.1.0", "missing": []}
+    await ask("/api/openapi.json", "GET", "/api/openapi.json", caller=None, expect=described, take=_described)
+    await ask("/api/docs", "GET", "/api/docs", caller=None)
 
 
 async def _queries(case: Case) -> None:
@@ -290,6 +293,13 @@ def _counts(body: Any) -> Any:
 
 def _actions(body: Any) -> Any:
     return [change["action"] for change in body["data"]]
+
+
+def _described(body: Any) -> Any:
+    """The document's version, and the functions of the CRM's own that it does not describe."""
+    own = [function.name for function in application.functions if function.action is None]
+    missing = [name for name in own if f"/api/functions/{name}" not in body["paths"]]
+    return {"openapi": body["openapi"], "missing": missing}
 
 
 def _of_batch(body: Any) -> Any:
