@@ -5,7 +5,8 @@ pages and one message per call.
 """
 
 from freehold import errors
-from freehold.app import Application, Database
+from freehold.app import Application
+from freehold.database import Database
 from freehold.errors import FreeholdError
 from freehold.functions.declaration import Rate
 from freehold.functions.results import Answer

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from freehold import errors
 from freehold.cli.commands import commands
 from freehold.model.filters import OPERATORS
 from freehold.model.kinds import SCALARS
+from freehold.server import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -114,6 +116,11 @@ def test_every_type_and_option_of_a_field_is_told() -> None:
     assert all(f"| `{scalar.__name__}` |" in types for scalar in SCALARS)
     named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", section(page, "## Options of a field"), re.M)))
     assert set(named) == set(freehold.field.__kwdefaults__)
+
+
+def test_every_setting_of_the_server_is_told() -> None:
+    told = re.findall(r"^\| `(\w+)` \|", section(read("guide/serving.md"), "## Settings"), re.MULTILINE)
+    assert sorted(told) == sorted(each.name for each in fields(Settings))
 
 
 def test_every_page_is_in_the_navigation() -> None:

@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 from freehold import Database, Principal, Session, Transaction, errors
 from freehold.functions.batch import Batch, Outcome, results
 from freehold.functions.declaration import Options, declare
-from freehold.functions.pipeline import Call, Pipeline
+from freehold.functions.pipeline import Admission, Call, Pipeline
 from freehold.functions.registry import Functions
 from freehold.identity.principal import Origin
 from tests.functions.conftest import as_role
@@ -101,18 +101,28 @@ async def test_a_program_s_own_error_is_one_call_s(shop_database: Database, ada:
 
 async def test_each_call_is_limited_on_its_own(shop_database: Database, ada: Principal) -> None:
     admitted: list[str] = []
+    ended: list[str] = []
 
     class Two:
-        async def admit(self, call: Call) -> Any:
+        async def admit(self, call: Call) -> Admission:
             if len(admitted) == 2:
                 raise errors.LimitError("enough", retry_after=1)
             admitted.append(call.function.name)
-            return lambda: None
+            return Ending()
+
+    class Ending:
+        def end(self) -> None:
+            ended.append("hello")
+
+        def stream(self) -> None: ...
+        async def resume(self) -> None: ...
+        def pause(self) -> None: ...
 
     batch = Batch(Pipeline(shop_database, limiter=Two()), shop.functions)
     body = to_json({"calls": [{"function": "hello"}] * 3})
     outcomes = await batch.run(body, ada, Origin())
     assert [type(outcome.error) for outcome in outcomes] == [type(None), type(None), errors.LimitError]
+    assert len(ended) == 2
 
 
 async def test_neighbouring_queries_run_together_and_commands_one_by_one(

@@ -4,8 +4,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic_core import from_json
 
-from freehold import Database, Principal, errors
+from freehold import Answer, Database, Principal, errors
+from freehold.functions.arguments import Arguments
+from freehold.functions.pipeline import Call
+from freehold.postgres.connections import Pool
 from tests.functions.shop import shop
 
 
@@ -53,6 +57,56 @@ async def test_a_record_is_made_read_changed_deleted_and_brought_back(shop_datab
     assert group == {
         "keys": {"status": "prospect"}, "count": 1, "sum": {"credit": "7.50"}, "avg": {}, "min": {}, "max": {}
     }  # fmt: skip
+
+
+async def test_each_call_is_one_message(
+    shop_database: Database, ada: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await called(shop_database, "customers.create", ada, values={"name": "Acme"})
+    fetch, sent = Pool.fetch, []
+
+    async def counted(pool: Pool, text: str, *rest: Any, **more: Any) -> Any:
+        sent.append(text)
+        return await fetch(pool, text, *rest, **more)
+
+    monkeypatch.setattr(Pool, "fetch", counted)
+    for name, arguments in (
+        ("get", {"id": made["id"]}),
+        ("get", {"id": made["id"], "include": {"orders": "count"}}),
+        ("list", {"where": {"status": "prospect"}, "total": True, "include": {"contacts": {"include": ["manager"]}}}),
+        ("aggregate", {"group_by": ["status"]}),
+        ("history", {"id": made["id"]}),
+        ("create", {"values": {"name": "Bolt"}}),
+        ("update", {"id": made["id"], "version": 1, "changes": {"visits": 1}}),
+        ("delete", {"id": made["id"], "version": 2}),
+        ("restore", {"id": made["id"], "version": 3}),
+    ):
+        sent.clear()
+        await called(shop_database, f"customers.{name}", ada, **arguments)
+        assert len(sent) == 1, name
+
+
+async def test_an_answer_tells_what_headers_need(shop_database: Database, ada: Principal) -> None:
+    async def answer(name: str, **arguments: Any) -> Answer:
+        call = Call(shop.functions[f"customers.{name}"], Arguments.of_values(arguments), ada)
+        return await shop_database.pipeline().run(call)
+
+    made = await answer("create", values={"name": "Acme"})
+    assert (made.version, str(made.created)) == (1, from_json(made.body)["id"])
+    changed = await answer("update", id=made.created, version=1, changes={"visits": 1})
+    assert (changed.version, changed.created) == (2, None)
+    assert (changed.position or 0) > (made.position or 0) > 0
+    read = await answer("get", id=made.created)
+    assert (read.version, read.body) == (2, changed.body)
+    assert (await answer("get", id=made.created, select=["name"])).version == 2
+    assert (await answer("get", id=made.created, include=["orders"])).version is None  # it says nothing of the orders
+    await answer("create", values={"name": "Bolt"})
+    page = await answer("list", limit=1, order="name")
+    assert (page.page, page.next is not None, page.previous) == (True, True, None)
+    history = await answer("history", id=made.created, limit=1)
+    older = await answer("history", id=made.created, limit=1, after=history.next)
+    assert [from_json(each.body)["data"][0]["action"] for each in (history, older)] == ["update", "create"]
+    assert older.next is None
 
 
 async def test_a_record_looks_the_same_whatever_answers_with_it(shop_database: Database, ada: Principal) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 from decimal import Decimal
 
+import asyncpg
 import pytest
 
 from freehold import Database, Principal, errors
+from freehold.functions import idempotency
 from freehold.functions.arguments import Arguments
 from freehold.functions.pipeline import Call
 from freehold.functions.results import Answer
@@ -133,6 +135,29 @@ async def test_who_may_not_call_learns_nothing_by_a_key(shop_database: Database,
     await called(shop_database, ada, "orders.place", "k", customer="Acme", lines=[])
     with pytest.raises(errors.ForbiddenError):
         await called(shop_database, as_role(ada, "guest"), "orders.place", "k", customer="Acme", lines=[])
+
+
+async def test_answers_are_forgotten_after_two_days(
+    shop_database: Database, ada: Principal, admin: asyncpg.Connection
+) -> None:
+    for key in ("old", "young"):
+        await called(shop_database, ada, "orders.place", key, customer=key, lines=[])
+    old = (
+        "update freehold.answers set at = now() - interval '2 days 1 second' where organization_id = $1 and key = 'old'"
+    )
+    await admin.execute(old, ada.organization_id)
+    await admin.execute("select freehold.forget_answers()")
+    assert not (await called(shop_database, ada, "orders.place", "old", customer="old", lines=[])).repeated
+    assert (await called(shop_database, ada, "orders.place", "young", customer="young", lines=[])).repeated
+
+
+async def test_an_answer_that_cannot_be_kept_is_not_given(
+    shop_database: Database, ada: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "LARGEST_ANSWER", 10)
+    with pytest.raises(errors.RequestError, match="nothing was done"):
+        await called(shop_database, ada, "orders.place", "k", customer="Acme", lines=[])
+    assert await count(shop_database, ada) == 0
 
 
 @pytest.mark.parametrize("point", ["before", "torn", "sent", "lost", "part"])

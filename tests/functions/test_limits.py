@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pydantic_core import from_json
 
 from freehold import Database, Principal, errors
 from freehold.functions.arguments import Arguments
@@ -93,7 +95,7 @@ async def test_a_stream_has_a_place_only_while_it_works(shop_database: Database,
     assert working(limiter) == (0, 1)
     # Its client takes its time; the one place there is serves others.
     await pipeline.run(asked("whoami", ada))
-    with pytest.raises(errors.LimitError, match="1 streams are open"):
+    with pytest.raises(errors.LimitError, match="1 streams and files are on their way"):
         await pipeline.run(asked("customers.stream", ada))
     assert len([item async for item in stream]) == 24
     assert working(limiter) == (0, 0)
@@ -142,3 +144,37 @@ async def test_a_stream_that_is_not_read_to_its_end_gives_all_back(
         await stream.aclose()
         await stream.aclose()
     assert working(limiter) == (0, 0)
+
+
+async def test_a_file_that_comes_slowly_holds_no_place(shop_database: Database, ada: Principal) -> None:
+    more, limiter = asyncio.Event(), CallLimiter(Limits(places=1, streams=1))
+    pipeline = Pipeline(shop_database, limiter=limiter)
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"name\nslow\n"
+        await more.wait()
+        yield b"slower\n"
+
+    def upload(content: AsyncIterator[bytes]) -> Call:
+        return Call(shop.functions["customers.import"], Arguments.of_values({}), ada, content=content)
+
+    importing = asyncio.create_task(pipeline.run(upload(parts())))
+    while not limiter.figures.streams or limiter.figures.working:  # until it waits for its client
+        await asyncio.sleep(0)
+    await pipeline.run(asked("whoami", ada))
+    with pytest.raises(errors.LimitError, match="1 streams and files"):
+        await pipeline.run(upload(parts()))
+    more.set()
+    assert from_json((await importing).body)["created"] == 2
+    assert working(limiter) == (0, 0)
+    left = asyncio.create_task(pipeline.run(upload(never())))
+    while not limiter.figures.streams or limiter.figures.working:
+        await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    assert working(limiter) == (0, 0)
+
+
+async def never() -> AsyncIterator[bytes]:
+    await asyncio.Event().wait()
+    yield b""

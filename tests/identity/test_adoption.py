@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from freehold import errors
+from freehold.identity.calls import SystemCalls
 from freehold.model.context import new_id
 from tests.identity.conftest import Firm, World
 from tests.identity.issuing import ISSUER, claims, token
@@ -52,6 +53,25 @@ async def test_nothing_is_linked_or_made_unless_the_issuer_is_trusted_to(
             await authenticator.authenticate(told(**one))
     assert "adopt" not in counted()
     assert await externals(admin, firm) == []
+
+
+async def test_programs_that_meet_a_subject_at_once_all_let_it_in(
+    world: World, admin: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firm = await world.firm()
+    await forget(world, firm)
+    programs = [world.authenticator(trust=LINK) for _ in range(4)]
+    together, answer = asyncio.Barrier(len(programs)), SystemCalls.answer
+
+    async def gathered(self: SystemCalls, function: str, *arguments: Any, **options: Any) -> Any:
+        if function == "adopt":
+            await together.wait()
+        return await answer(self, function, *arguments, **options)
+
+    monkeypatch.setattr(SystemCalls, "answer", gathered)
+    found = await asyncio.gather(*(program.authenticate(told(**verified(firm))) for program in programs))
+    assert {principal.user_id for principal in found} == {firm.user.id}
+    assert await externals(admin, firm) == [f"new-{firm.organization.slug}"]
 
 
 async def test_a_verified_address_links_once(world: World, admin: Connection) -> None:

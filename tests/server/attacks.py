@@ -117,7 +117,14 @@ def requests(
     if function.action in _PLACES and function.entity is not None:
         place, last, method = _PLACES[function.action]
         path = {"record": f"/{id}", "below": f"/{id}/{last}", "beside": f"/{last}"}.get(place, "")
-        body = {"json": given(function, id)} if function.action in ("create", "update") else {}
+        body: dict[str, Any] = {"json": given(function, id)} if function.action in ("create", "update") else {}
+        if function.action == "import":
+            fields = REQUIRED[table[function.entity]]
+            more["headers"].pop("if-match")
+            row = ",".join(str(id) if value == "<id>" else str(value) for value in fields.values())
+            body = {"content": f"{','.join(fields)}\n{row}\n"}
+            more["headers"]["content-type"] = "text/csv"
+            path += f"?run={uuid4()}"  # else the second one of the same file is a repetition
         yield method, f"/api/{table[function.entity]}{path}", {**more, **body}
 
 

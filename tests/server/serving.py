@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.types import Receive, Scope, Send
 
 from freehold import Database
-from freehold.errors import LimitError, NotFoundError
+from freehold.errors import DatabaseError, LimitError, NotFoundError
 from freehold.server import Settings
 from freehold.server.application import WebApplication
 from freehold.server.exchange import exchange_of
@@ -60,6 +60,9 @@ class Api:
 
     async def broken(self, request: Request, exchange: Any) -> Any:
         raise RuntimeError("password=hunter2 select * from secrets")
+
+    async def misconfigured(self, request: Request, exchange: Any) -> Any:
+        raise DatabaseError("the value hunter2 is wrong", sqlstate="XX000", hint="hunter2")
 
     async def half(self, request: Request, exchange: Any) -> Any:
         async def parts() -> AsyncIterator[bytes]:

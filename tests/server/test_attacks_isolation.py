@@ -12,7 +12,7 @@ import pytest
 from freehold import Database, Principal
 from freehold.server import Settings
 from tests.functions.shop import reached, shop
-from tests.server.attacks import MARK, Attacked, attacked, everything, masked, requests
+from tests.server.attacks import MARK, Attacked, arguments, attacked, everything, masked, requests
 from tests.server.calling import calling
 
 TABLES = {entity.name: entity.table for entity in shop.registry.entities.values()}
@@ -45,6 +45,40 @@ async def test_every_function_takes_another_s_ids_for_absent_ones(
             assert answers[0] == answers[1], function.name
             if all(status >= 300 for status, _, _ in answers[0]):
                 assert await everything(admin) == before, function.name
+
+
+async def test_a_batch_is_no_way_around(siege: Attacked) -> None:
+    """All functions in batches, with another's ids and with absent ones."""
+    named = [function for function in shop.functions if takes_an_id(function.name)]
+    for theirs in siege.ids.values():
+        answers = []
+        for id in (theirs, uuid4()):
+            calls: list[dict[str, Any]] = []
+            for function in named:
+                asked = arguments(function, function.parameters.model_json_schema(), id)
+                calls.append({"function": function.name, "arguments": asked})
+                if function.kind == "command":
+                    calls[-1]["key"] = str(uuid4())
+            answers.append(masked(await siege.ask("POST", "/api/batch", json={"calls": calls})))
+        assert answers[0] == answers[1]
+        assert answers[0][0] == 200
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"function": "whoami", "organization_id": "{organization}"},
+        {"function": "whoami", "organization": "{organization}"},
+        {"function": "whoami", "principal": {"organization_id": "{organization}"}},
+        {"function": "whoami", "arguments": {"organization_id": "{organization}"}},
+        {"function": "whoami", "headers": {"Freehold-Organization": "{organization}"}},
+    ],
+)
+async def test_a_call_in_a_batch_names_no_organization(siege: Attacked, call: dict[str, Any]) -> None:
+    sent = json.loads(json.dumps(call).replace("{organization}", str(siege.ids["organization"])))
+    response = await siege.ask("POST", "/api/batch", json={"calls": [sent, {"function": "whoami"}]})
+    assert response.status_code == 422 or "result" not in response.json()["results"][0]
+    assert str(siege.ids["organization"]) not in response.text
 
 
 async def test_with_ids_of_one_s_own_the_same_requests_do_something(siege: Attacked) -> None:
@@ -217,7 +251,7 @@ async def test_without_its_permission_a_function_does_nothing(
         for clerk, function in zip(clerks, needed, strict=True):
             for method, path, more in requests(function, TABLES, id):
                 response = await call(clerk, method, path, **more)
-                assert (response.status_code, response.json()["code"]) == (403, "FH300"), path
+                assert (response.status_code, response.json()["code"]) == (403, "FH300"), response.text
         assert await everything(admin) == before
     assert reached == []
 

@@ -1,6 +1,7 @@
 """What surrounds every request."""
 
 import asyncio
+import gc
 import gzip
 import json
 import logging
@@ -10,8 +11,16 @@ from uuid import UUID
 import pytest
 
 from freehold import Database
-from freehold.server import Cors, Settings
+from freehold.server import Cors, Settings, exchange
 from tests.server.serving import Api, request_of, serving
+
+
+class Plain:
+    """Answers as lean as can be."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def test_a_request_id_is_made_and_given_back(database: Database) -> None:
@@ -67,6 +76,14 @@ async def test_an_unexpected_exception_is_logged_and_not_told(
     assert "hunter2" in str(told[0].exc_info[1])
 
 
+async def test_of_our_own_errors_as_little_is_told(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(database) as (client, _):
+        answer = await client.get("/api/misconfigured")
+        assert (answer.status_code, answer.json()["code"]) == (500, "FH500")
+        assert "hunter2" not in answer.text
+    assert "hunter2" in caplog.text
+
+
 async def test_an_answer_that_breaks_off_is_not_taken_for_whole(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -74,6 +91,19 @@ async def test_an_answer_that_breaks_off_is_not_taken_for_whole(
         with pytest.raises(Exception, match=r"^$"):  # the web server is told to close the connection
             await request_of(server, "/api/half")
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+
+
+async def test_a_request_leaves_nothing_for_the_collector(database: Database) -> None:
+    async with serving(database, api=Plain()) as (_, server):
+        await request_of(server, "/api/x")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):
+                await request_of(server, "/api/x")
+            assert gc.collect() < 100
+        finally:
+            gc.enable()
 
 
 async def test_errors_of_freehold_are_problems(database: Database) -> None:
@@ -175,19 +205,21 @@ async def test_a_body_that_comes_too_slowly_is_given_up(database: Database) -> N
         assert json.loads(body)["code"] == "FH103"
 
 
-async def test_a_drip_does_not_buy_time_for_ever(database: Database) -> None:
-    sent = 0
+async def test_a_drip_does_not_buy_time_for_ever(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, clock = 0, 100.0
 
     async def receive() -> Any:
-        nonlocal sent
-        sent += 1
-        await asyncio.sleep(0.01)
-        return {"type": "http.request", "body": b"x", "more_body": True}
+        nonlocal sent, clock
+        sent, clock = sent + 1, clock + 1.0
+        return {"type": "http.request", "body": b"x" * 100, "more_body": sent < 50}
 
-    async with serving(database, Settings(body_timeout=0.05)) as (_, server):
-        answer = await request_of(server, "/api/echo", headers=[(b"transfer-encoding", b"chunked")], receive=receive)
-        assert answer[0] == 408
-        assert sent < 1_000
+    monkeypatch.setattr(exchange, "perf_counter", lambda: clock)
+    for rate, expected, reads in ((10_000, 408, 11), (50, 200, 50)):  # at 100 bytes a second
+        sent = 0
+        async with serving(database, Settings(body_timeout=10, body_rate=rate)) as (_, server):
+            headers = [(b"transfer-encoding", b"chunked")]
+            answer = await request_of(server, "/api/echo", headers=headers, receive=receive)
+            assert (answer[0], sent) == (expected, reads)
 
 
 async def test_an_answer_that_takes_too_long_is_504(database: Database) -> None:

@@ -49,8 +49,9 @@ def answers_as_told(path: str, method: str, response: httpx.Response) -> None:
     if response.status_code in (204, 304):
         assert not response.content
         return
-    media = response.headers["content-type"]
-    check(answer["content"][media]["schema"], response.json())
+    media = response.headers["content-type"].partition(";")[0]
+    value = response.json() if media.endswith("json") and "ndjson" not in media else response.text
+    check(answer["content"][media]["schema"], value)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,8 @@ def test_names_of_operations_are_fit_for_generators() -> None:
 def test_it_tells_of_the_addresses_that_are_served_and_of_no_other() -> None:
     routes = Routes(shop.functions, shop.registry)
     for path, methods in DOCUMENT["paths"].items():
+        if path == "/api/batch":
+            continue
         served, _ = routes.find(path.replace("{id}", "x"))
         assert {method.upper() for method in methods} <= set(served), path
     told = {operation(path, method)["operationId"] for path, method in OPERATIONS}
@@ -103,7 +106,7 @@ def test_what_is_not_exposed_is_not_in_it() -> None:
         text: str = field(max_length=10)
 
     document = openapi(Application("x", [Ledger, Note]).manifest())
-    assert list(document["paths"]) == ["/api/notes/{id}"]
+    assert list(document["paths"]) == ["/api/batch", "/api/notes/{id}"]
     assert list(document["paths"]["/api/notes/{id}"]) == ["get"]
     assert set(document["components"]["schemas"]) == {"Note", "NotePart", "Problem"}
 
@@ -233,3 +236,19 @@ async def test_answers_are_as_it_tells(call: Callers, shop_database: Database, a
     await said("/api/functions/customers.pay", "post", 400, json=pay)
     await said("/api/functions/customers.pay", "post", 422, json={**pay, "amount": "2"}, headers=key)
     await said("/api/functions/organizations.exists", "post", 200, json={"slug": "x"}, who=None)
+    files = {"content": b"name,credit\nBeta,1.5\n,2\n", "headers": {"content-type": "text/csv"}}
+    found = await said("/api/customers/import", "post", 200, **files)
+    assert (found.json()["created"], found.json()["refused"]) == (1, 1)
+    out = await said("/api/customers/export", "get", 200, "/api/customers/export?fields=name&order=name")
+    assert "Beta" in out.text
+    await said("/api/customers/export", "get", 200, "/api/customers/export?format=jsonl")
+    await said("/api/customers/export", "get", 422, "/api/customers/export?format=xml")
+    calls = [
+        {"function": "customers.get", "arguments": {"id": made.json()["id"]}},
+        {"id": "no", "function": "customers.lst"},
+        {"function": "customers.create", "arguments": {"values": {"name": "Gamma"}}, "key": "k-2"},
+    ]
+    several = await said("/api/batch", "post", 200, json={"calls": calls})
+    assert ["problem" in each for each in several.json()["results"]] == [False, True, False]
+    await said("/api/batch", "post", 422, json={"calls": []})
+    await said("/api/batch", "post", 200, who=None, json={"calls": [{"function": "hello"}]})

@@ -131,12 +131,33 @@ async def send(port: int, *parts: bytes) -> bytes:
         writer.close()
 
 
+async def later(port: int, part: bytes) -> bytes:
+    """What comes back for these bytes on a connection on which a request has been answered."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(b"GET /api/pid HTTP/1.1\r\nhost: x\r\n\r\n")
+        async with asyncio.timeout(20):
+            await reader.readuntil(b"}")
+            writer.write(part)
+            return await reader.read()
+    finally:
+        writer.close()
+
+
 async def test_connections_are_bounded(server: Server, database_name: str, tmp_path: Path) -> None:
-    settings = {"header_timeout": 0.2, "header_limit": 2_000, "body_timeout": 0.2, "body_limit": 1_000}
+    settings = {
+        "keep_alive": 0.2,
+        "header_timeout": 0.2,
+        "header_limit": 2_000,
+        "body_timeout": 0.2,
+        "body_limit": 1_000,
+    }
     async with running(server.address(database_name), tmp_path, **settings) as served:
         assert await send(served.port) == b""  # nothing was asked
         assert b"408" in (await send(served.port, b"GET / HTTP/1.1\r\nhost: x\r\n")).splitlines()[0]
         assert b"408" in (await send(served.port, b"GET / HT")).splitlines()[0]
+        assert await later(served.port, b"") == b""  # it was kept for a while
+        assert b"408" in (await later(served.port, b"GET /api/pid HTTP/1.1\r\n")).splitlines()[0]
         long = b"GET / HTTP/1.1\r\nx: " + b"a" * 3_000 + b"\r\n\r\n"
         assert b"431" in (await send(served.port, long)).splitlines()[0]
         endless = await send(served.port, b"GET / HTTP/1.1\r\nx: ", *[b"a" * 10_000] * 20)

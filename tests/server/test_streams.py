@@ -66,18 +66,25 @@ async def stuck(session: Session) -> int:
 
 
 class Admissions:
-    """Counts who was let in and has not left."""
+    """Counts who was let in and has not left: a limiter, and what it gives."""
 
     def __init__(self) -> None:
         self.inside = 0
+        self.streams = 0
 
-    async def admit(self, call: Any) -> Any:
+    async def admit(self, call: Any) -> "Admissions":
         self.inside += 1
+        return self
 
-        def leave() -> None:
-            self.inside -= 1
+    def end(self) -> None:
+        self.inside = 0
 
-        return leave
+    def stream(self) -> None:
+        self.streams += 1
+
+    def pause(self) -> None: ...
+
+    async def resume(self) -> None: ...
 
 
 class Exchange:
@@ -223,7 +230,7 @@ async def test_a_stream_ends_its_admission_when_it_ends(numbers_server: WebAppli
     exchange = Exchange(numbers_server, "/api/functions/numbers.waiting")
     while len(exchange.sent) < 2:
         await asyncio.sleep(0)
-    assert limiter.inside == 1
+    assert (limiter.inside, limiter.streams) == (1, 1)
     exchange.left.set()
     await exchange.task
     assert limiter.inside == 0

@@ -31,10 +31,20 @@ READS = {
     "get with private fields": lambda s, c: s.get(Customer, c.id, private=True),
     "get of a deleted record": lambda s, c: s.get(Customer, c.id, deleted=True),
     "get as JSON": lambda s, c: s.get(Customer, c.id, as_json=True),
+    "get with relations as JSON": lambda s, c: s.reader.get_body(
+        s.store.shapes.parse(s.store.registry[Customer], include={"orders": "count", "contacts": Include(limit=1)}),
+        c.id,
+    ),
+    "get of some fields as JSON": lambda s, c: s.reader.get_body(
+        s.store.shapes.parse(s.store.registry[Customer], select=["name"]), c.id
+    ),
     "get many": lambda s, c: s.get_many(Customer, [c.id, UUID(int=5)]),
     "list": lambda s, c: s.list(Customer),
     "list in an order with nulls": lambda s, c: s.list(Customer, order_by=["-rating", "born"], limit=2),
     "list as JSON": lambda s, c: s.list(Customer, as_json=True),
+    "list in an order that the rows do not tell": lambda s, c: s.list(
+        Customer, select=["name"], order_by="-rating", as_json=True
+    ),
     "list with a total": lambda s, c: s.list(Customer, with_total=True, limit=1),
     "list with deleted records": lambda s, c: s.list(Customer, deleted=True),
     "list of some fields": lambda s, c: s.list(Customer, select=["name"]),

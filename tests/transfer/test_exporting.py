@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from freehold import Database, Session
 from freehold.errors import FileError, FreeholdError, ValidationError
+from freehold.store.reader import Reader
 from freehold.transfer import Format, export_file, import_file
 from tests.conftest import new_context
 from tests.world import Contact, Customer, Level, Order
@@ -120,14 +121,14 @@ async def test_large_records_come_in_small_pages(acme: Session, monkeypatch: pyt
     from freehold.transfer import exporting
 
     limits: list[int] = []
-    listed = Session.list
+    listed = Reader.list
 
-    async def noted(self: Session, *arguments: Any, limit: int, **more: Any) -> Any:
+    async def noted(self: Reader, *arguments: Any, limit: int, **more: Any) -> Any:
         limits.append(limit)
         return await listed(self, *arguments, limit=limit, **more)
 
     monkeypatch.setattr(exporting, "PAGE_BYTES", 40_000)
-    monkeypatch.setattr(Session, "list", noted)
+    monkeypatch.setattr(Reader, "list", noted)
     await acme.create_many(Customer, ({"name": "x", "tags": ["y" * 9_000]} for _ in range(120)))
     data = await exported(acme, Customer, Format("jsonl"))
     assert data.count(b"\n") == 120

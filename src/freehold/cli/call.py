@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from freehold.app import Application, Database
+from freehold.app import Application
 from freehold.cli.loading import VARIABLE, default_application, load_application
 from freehold.cli.options import Json, Url
 from freehold.cli.output import failing
 from freehold.cli.results import print_result
+from freehold.database import Database
 from freehold.errors import ConfigurationError, FreeholdError, InternalError, ValidationError
 from freehold.functions.arguments import Arguments
 from freehold.functions.declaration import Function

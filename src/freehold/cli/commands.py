@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from freehold.app import Database
 from freehold.cli.call import call
 from freehold.cli.counters import counters
 from freehold.cli.credentials import invitations, keys
@@ -26,6 +25,7 @@ from freehold.cli.output import console, failing, print_json
 from freehold.cli.serve import serve
 from freehold.cli.transfer import export_, import_
 from freehold.cli.users import users
+from freehold.database import Database
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address
 from freehold.postgres.server import EmbeddedServer

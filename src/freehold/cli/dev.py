@@ -15,8 +15,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from freehold.cli.loading import load_application
-from freehold.cli.options import Json, Target
+from freehold.cli.loading import default_application, load_application
+from freehold.cli.options import Json, OwnTarget
 from freehold.cli.output import console, failing, print_error, print_json
 from freehold.errors import FreeholdError
 from freehold.postgres.server import EmbeddedServer
@@ -47,7 +47,7 @@ class Developed:
 
 
 def dev(
-    target: Target,
+    target: OwnTarget = None,
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Where to listen; 0 for any that is free.")] = 8000,
     folder: Annotated[Path, typer.Option(help="The embedded server's folder; made when it is not there.")] = Path(
@@ -61,12 +61,13 @@ def dev(
     Python file below the current folder changes.
     """
     with failing(as_json=as_json), bind(host, port) as bound, asyncio.Runner() as runner:
-        load_application(target)  # what is wrong with it at first is told without starting anything
+        named = target or default_application()
+        load_application(named)  # what is wrong with it at first is told without starting anything
         if not as_json:
             console.print(f"PostgreSQL starts in {escape(str(folder))} …", highlight=False)
         server = runner.run(EmbeddedServer.start(folder))  # held here, so that it goes on while the process is replaced
         try:
-            work = partial(_work, Developed(target, folder, as_json))
+            work = partial(_work, Developed(named, folder, as_json))
             told = partial(_tell_changes, as_json=as_json)
             Reloader(work, bound, Watch([Path.cwd()]), told=told, failed=partial(print_error, as_json=as_json)).run()
         finally:

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from rich.markup import escape
 from rich.table import Table
 
-from freehold.app import Database
 from freehold.cli.loading import load_application
 from freehold.cli.output import console, failing, print_json
+from freehold.database import Database
 from freehold.errors import NotFoundError
 from freehold.identity.records import Listing, Organization, User
 from freehold.identity.system import System

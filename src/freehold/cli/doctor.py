@@ -9,10 +9,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from freehold.app import Application, Database
+from freehold.app import Application
 from freehold.cli.loading import load_application
 from freehold.cli.options import Json, Target
 from freehold.cli.output import console, failing, print_json
+from freehold.database import Database
 from freehold.doctor import Finding, Proof, Report, attempt_isolation, examine, sarif
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from freehold.cli.loading import load, load_application
-from freehold.cli.options import Json, Target, Url
+from freehold.cli.loading import default_application, load, load_application
+from freehold.cli.options import Json, OwnTarget, Url
 from freehold.cli.output import console, failing
 from freehold.errors import ConfigurationError
 from freehold.server.application import WebApplication
@@ -55,8 +55,8 @@ class Served:
 
 
 def serve(
-    target: Target,
     url: Url,
+    target: OwnTarget = None,
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 for all addresses of the machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Where to listen; 0 for any that is free.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that serve.", envvar="FREEHOLD_WORKERS")] = 1,
@@ -84,8 +84,9 @@ def serve(
     with failing(as_json=as_json):
         settings = chosen_settings(settings_of, proxy, origin, drain=drain, announce=announce, log=log)
         settings = shared_by(settings, workers)
-        load_application(target)  # what is wrong with it is told here, and not by each worker
-        served = Served(target, url, os.environ.get("FREEHOLD_SEAL"), size, settings)
+        named = target or default_application()
+        load_application(named)  # what is wrong with it is told here, and not by each worker
+        served = Served(named, url, os.environ.get("FREEHOLD_SEAL"), size, settings)
         with bind(host, port) as bound:
             told = partial(tell, address_of(bound), workers, as_json=as_json)
             configure(settings)

@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from freehold.app import Application, Database
+from freehold.app import Application
 from freehold.cli.loading import load_application
 from freehold.cli.options import Json, Target, Url
 from freehold.cli.output import console, failing, print_json
+from freehold.database import Database
 from freehold.errors import ConfigurationError, ValidationError
 from freehold.model.entity import Entity
 from freehold.model.registry import suggestion

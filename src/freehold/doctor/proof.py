@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from freehold.app import Database
+from freehold.database import Database
 from freehold.doctor.attempts import Attempt, Gives, World, answer
 from freehold.doctor.catalogue import catalogue, read_catalogue
 from freehold.doctor.connecting import connecting

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from freehold.app import Database
+from freehold.database import Database
 from freehold.doctor.samples import NoValueError, value
 from freehold.errors import ConcurrencyError, FreeholdError, NotFoundError, ReferenceError, UniqueError, ValidationError
 from freehold.model.context import Context, new_id

@@ -11,7 +11,8 @@ strangers together are one organization where places are given.
 nobody else uses it up; a moment in which a queue empties itself, where there was no place.
 
 **A stream** has a place only while it makes its next item. Between items it has none, however long its client takes, and then
-comes before its organization's other calls. As open streams hold other things, their number is bounded too.
+comes before its organization's other calls. A file that is sent is no different: there is no place while its next part is on its way.
+As both hold other things, their number is bounded too.
 """
 
 import math
@@ -62,7 +63,7 @@ class Limits:
         queue_alone: the same while no other one calls. Default 256.
         wait: seconds that a call waits for a place. Default 0.25.
         pause: seconds for which a refusal is held back, so that who calls again at once costs little; 0 for not at all. Default 0.25.
-        streams: open streams of an organization. Default 20.
+        streams: streams and files of an organization that are on their way to or from clients. Default 20.
 
     Raises:
         ConfigurationError: a value is out of its range.
@@ -229,9 +230,9 @@ class CallLimiter:
         if there >= self.limits.streams:
             self._refused["streams"] += 1
             raise LimitError(
-                f"{there} streams are open, and no more may be",
+                f"{there} streams and files are on their way, and no more may be",
                 retry_after=DRAINED,
-                hint="read those that are open to their end",
+                hint="finish those that are",
             )
         self._streams[key] = there + 1
 

@@ -96,19 +96,20 @@ class Admission(Protocol):
         ...
 
     def stream(self) -> None:
-        """The call answers with a stream, which works only between `resume` and `pause`.
+        """The call waits for its client again and again: it answers with a stream, or takes a file. It works only between `resume`
+        and `pause` from now on.
 
         Raises:
-            LimitError: too many of the caller's streams are open.
+            LimitError: too many such calls of the caller are under way.
         """
         ...
 
     async def resume(self) -> None:
-        """Waits until the next item may be made."""
+        """Waits until it may work."""
         ...
 
     def pause(self) -> None:
-        """The item is made, and the client's to take."""
+        """It is the client's turn: to take an item, or to send the next part."""
         ...
 
 
@@ -187,6 +188,9 @@ class Pipeline:
             passed("parse")
             context = authorise(call)
             passed("authorise")
+            if call.content is not None and admission is not None:
+                admission.stream()
+                call = replace(call, content=_received(call.content, admission))
             answer = await self._executed(call, context, parameters, passed)
             passed("answer")
             if answer.stream is not None and admission is not None:
@@ -368,6 +372,17 @@ def _after_timeout(function: Function) -> str:
     return (
         "nothing was written, unless the time ended within the commit: repeat it with an idempotency key, or look first"
     )
+
+
+async def _received(content: AsyncIterator[bytes], admission: Admission) -> AsyncIterator[bytes]:
+    """A file's parts. While one is on its way, others may work: a client that sends slowly holds nothing up."""
+    while True:
+        admission.pause()
+        part = await anext(content, None)
+        await admission.resume()
+        if part is None:
+            return
+        yield part
 
 
 class _Admitted(AsyncIterator[bytes]):

@@ -92,7 +92,7 @@ class Found:
 class _Adoption:
     """An attempt to make what a token tells of."""
 
-    task: "asyncio.Task[bool] | None" = None
+    task: "asyncio.Task[None] | None" = None
     ended_at: float | None = None
 
     def age(self, now: float) -> float:
@@ -235,7 +235,7 @@ class Authenticator:
         return [None if one is None else Found.of(one) for one in from_json(told)]
 
     async def _adopted(self, token: Token) -> bool:
-        """Whether something was just made of a token that the database did not know."""
+        """Whether something may just have been made of a token that the database did not know: by this call or by another."""
         issuer = token.issuer
         if not (issuer.provision or (issuer.link_by_email and token.email)):
             return False
@@ -248,9 +248,10 @@ class Authenticator:
                 self._adoptions.popitem(last=False)
         if tried.age(self._clock()) > FRESH or tried.task is None:
             return False  # what came of it is in the look-ups by now
-        return await asyncio.shield(tried.task)
+        await asyncio.shield(tried.task)
+        return True  # even where it has made nothing: somebody else may have been first
 
-    async def _adopt(self, token: Token, adoption: "_Adoption") -> bool:
+    async def _adopt(self, token: Token, adoption: "_Adoption") -> None:
         told = {
             "issuer": token.issuer.issuer,
             "subject": token.subject,
@@ -262,14 +263,11 @@ class Authenticator:
         }
         issuer = token.issuer
         try:
-            return bool(
-                await self._calls.answer(
-                    "adopt", to_json(told).decode(), issuer.link_by_email, issuer.provision, timeout=SECONDS
-                )
+            await self._calls.answer(
+                "adopt", to_json(told).decode(), issuer.link_by_email, issuer.provision, timeout=SECONDS
             )
         except FreeholdError as error:
             logger.warning("a token's user cannot be made: %s", error.code)
-            return False
         finally:
             adoption.ended_at = self._clock()
 

@@ -51,7 +51,7 @@ def parse_exposed(expose: Any, entity: EntityDescription) -> dict[str, str | Non
         if action not in ACTIONS:
             raise ExposureError(f"expose names {action!r}; write some of {', '.join(ACTIONS)}")
         if action not in _possible(entity):
-            raise ExposureError(f"expose names {action!r}, which {_reason(action)}; leave it out")
+            raise ExposureError(f"expose names {action!r}, which {_NEEDS[action]}; leave it out")
         if permission is not None and (pattern_problem(permission) or "*" in permission):
             raise ExposureError(
                 f"expose: {action} needs a permission's name, such as {entity.table}.{action}, not {permission!r}"[:200]
@@ -63,10 +63,16 @@ def _possible(entity: EntityDescription) -> list[str]:
     missing = set()
     if not entity.soft_delete:
         missing.add("restore")
-    if not entity.changeable:
+    if all(field.private for field in entity.changeable):
         missing.add("update")
+    if any(field.private and field.declaration.required for field in entity.given):
+        missing |= {"create", "import"}  # nobody outside could give what is required
     return [action for action in ACTIONS if action not in missing]
 
 
-def _reason(action: str) -> str:
-    return "needs soft_delete=True" if action == "restore" else "needs a field that may change"
+_NEEDS = {
+    "restore": "needs soft_delete=True",
+    "update": "needs a field that may change, and is not private",
+    "create": "needs a default for each private field, which is never set from outside",
+    "import": "needs a default for each private field, which is never set from outside",
+}

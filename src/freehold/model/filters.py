@@ -166,6 +166,8 @@ class _Parser:
             )
         items: list[Filter] = []
         for key, value in where.items():
+            if self.conditions > MAXIMUM_CONDITIONS:
+                break  # it is told already; what is left is not worth reading
             if not isinstance(key, str):
                 items.append(self.issue((*path, shown(key)), "a field's name must be a str", "string_type"))
             elif key in ("and", "or"):
@@ -181,7 +183,11 @@ class _Parser:
             return self.issue(path, f"must be a list of filters, not {type(value).__name__}", "list_type")
         if len(value) > MAXIMUM_CONDITIONS:
             return self.issue(path, f"has more than {MAXIMUM_CONDITIONS} filters", "too_long")
-        items = tuple(self.mapping(item, (*path, index), depth + 1) for index, item in enumerate(value))
+        items = tuple(
+            self.mapping(item, (*path, index), depth + 1)
+            for index, item in enumerate(value)
+            if self.conditions <= MAXIMUM_CONDITIONS
+        )
         return And(items) if key == "and" else Or(items)
 
     def field(self, key: str, value: Any, path: tuple[str | int, ...]) -> list[Filter]:

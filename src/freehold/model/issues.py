@@ -11,6 +11,11 @@ _TEXTS = {
     "missing": "is required; give it",
 }
 
+TOLD = 100
+"""Issues of one input that are told."""
+READ = 2_000
+"""Issues of one input that are looked at."""
+
 
 def shown(value: object) -> str:
     """A value for a message: as Python writes it, but never long."""
@@ -24,9 +29,21 @@ def shown(value: object) -> str:
 
 
 def validation_error(error: pydantic.ValidationError, subject: str) -> ValidationError:
-    """All that Pydantic found, without the values (they may be secret)."""
+    """All that Pydantic found, without the values (they may be secret). Of very much, as much as a person reads."""
+    count = error.error_count()
+    if count > READ:  # to list them takes longer than it took to find them
+        return ValidationError.single(
+            (), f"has {count:,} things wrong with it, too many to tell", "too_many_issues", subject=subject
+        )
     issues = [
-        Issue(tuple(found["loc"]), _TEXTS.get(found["type"], found["msg"]), found["type"])
-        for found in error.errors(include_url=False, include_context=False, include_input=False)
+        Issue(tuple(map(_name, found["loc"])), _TEXTS.get(found["type"], found["msg"]), found["type"])
+        for found in error.errors(include_url=False, include_context=False, include_input=False)[:TOLD]
     ]
+    if count > TOLD:
+        issues.append(Issue((), f"and {count - TOLD:,} more things are wrong with it", "more_issues"))
     return ValidationError(issues, subject=subject)
+
+
+def _name(part: int | str) -> int | str:
+    """A part of a path. Names that are no fields are the caller's, and may be of any length."""
+    return part if isinstance(part, int) or len(part) <= 100 else f"{part[:99]}…"

@@ -144,7 +144,7 @@ def _order_problem(
     field = fields.get(item.field)
     if field is None:
         return (
-            f"{shown(item.field)} is no field of {entity.name}{suggestion(item.field, fields)}",
+            f"{shown(item.field)} is no field of {entity.name}{suggestion(item.field, _sortable(fields))}",
             "unknown_field",
         )
     if not field.kind.orderable:
@@ -162,6 +162,11 @@ def _order_problem(
     if item.field in sorts:
         return f"{item.field} is named twice", "repeated_field"
     return None
+
+
+def _sortable(fields: Mapping[str, FieldDescription]) -> list[str]:
+    """What to suggest: an order often comes from a caller, who need not learn the names of private fields."""
+    return [field.name for field in fields.values() if field.kind.orderable and not field.private]
 
 
 def parse_limit(limit: Any, *, subject: str = "limit") -> int:

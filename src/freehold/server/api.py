@@ -12,7 +12,8 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from freehold.app import Application, Database
+from freehold.app import Application
+from freehold.database import Database
 from freehold.errors import FreeholdError, RequestError
 from freehold.functions.batch import Batch, results
 from freehold.functions.pipeline import Call, Limiter, Timings

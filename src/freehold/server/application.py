@@ -12,7 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from freehold.app import Application, Database
+from freehold.app import Application
+from freehold.database import Database
 from freehold.errors import ConfigurationError, FreeholdError, RequestError, UnavailableError
 from freehold.functions.limits import CallLimiter
 from freehold.postgres.connections import Address
@@ -110,7 +111,8 @@ class WebApplication(Mounted):
         self._size = size
         self._database: Database | None = None
         self._given_api = self._api = api
-        self._documentation = Documentation(application.manifest) if self.settings.docs else None
+        batch = self.settings.batch_size
+        self._documentation = Documentation(application.manifest, batch=batch) if self.settings.docs else None
         self._limiter: CallLimiter | None = None
         self._readiness: Readiness | None = None
         self._announced = 0.0

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from freehold.app import Application, Database
+from freehold.app import Application
+from freehold.database import Database
 from freehold.identity.development import DevelopmentKeys
 from freehold.identity.system import System
 from freehold.postgres.connections import Address, connect

@@ -4,6 +4,7 @@ Everything comes from the package: the viewer is Swagger UI, whose files `script
 where anything else could come from, and every address in it is relative, so that it works below any prefix.
 """
 
+import asyncio
 import gzip
 import hashlib
 import json
@@ -65,10 +66,10 @@ class Documentation:
 
     Args:
         manifest: makes the application's; asked when the document is first wanted.
-        batch: calls of one batch at most; None where there are no batches.
+        batch: calls of one batch at most.
     """
 
-    def __init__(self, manifest: Callable[[], Mapping[str, Any]], *, batch: int | None = None) -> None:
+    def __init__(self, manifest: Callable[[], Mapping[str, Any]], *, batch: int) -> None:
         self._manifest = manifest
         self._batch = batch
         self._document = lru_cache(maxsize=MOUNTS)(self._documented)
@@ -92,7 +93,8 @@ class Documentation:
             # Relative: the prefix that a proxy has taken away is not known here.
             await _sent(send, 308, [(b"location", b"../docs"), (b"content-length", b"0")], b"")
             return
-        file = self.file(exchange.path, scope.get("root_path", ""))
+        # In a thread: the document of a large application, and packing the viewer, take a good part of a second once.
+        file = await asyncio.to_thread(self.file, exchange.path, scope.get("root_path", ""))
         if file is None:
             raise RequestError("there is nothing at this address", status=404)
         headers = [(b"etag", file.tag), (b"cache-control", file.caching.encode())]
@@ -104,7 +106,7 @@ class Documentation:
             return
         body = file.body
         if accepts_gzip(exchange.headers.get(b"accept-encoding", b"")):
-            body = file.packed
+            body = await asyncio.to_thread(getattr, file, "packed")
             headers[0] = (b"etag", b"W/" + file.tag)
             headers.append((b"content-encoding", b"gzip"))
         headers += [(b"content-type", file.media.encode()), (b"content-length", b"%d" % len(body))]

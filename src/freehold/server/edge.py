@@ -88,6 +88,7 @@ class Edge:
             self.running.discard(exchange)
             for observer in self._observers:
                 observer(exchange)
+            exchange.close()
 
     def opened(self, scope: Scope) -> Exchange:
         """What is known of a request before anything is done."""

@@ -98,6 +98,12 @@ class Exchange:
         found: Mapping[str, float] = self.state.get("timings", _NO_TIMES)
         return found
 
+    def close(self) -> None:
+        """Lets go of the scope, of which it is a part: together they would be there until the collector finds them."""
+        state = self.state
+        self.state = {name: state[name] for name in ("principal", "function", "timings") if name in state}
+        self.task = None
+
     def allow(self, seconds: float) -> None:
         """Gives the answer this long from now until it begins, where that is longer than it has."""
         self.deadline = max(self.deadline, perf_counter() + seconds)
@@ -124,7 +130,9 @@ class Exchange:
             since = perf_counter()
             wait = self.body_timeout + received / self.body_rate - (since - self.began)
             try:
-                async with asyncio.timeout(max(wait, 0.0)):
+                if wait <= 0:
+                    raise TimeoutError
+                async with asyncio.timeout(wait):
                     message = await receive()
             except TimeoutError:
                 raise RequestError(

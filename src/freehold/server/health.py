@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from freehold.app import Database
+from freehold.database import Database
 from freehold.engine.columns import check_columns
 from freehold.errors import FreeholdError
 

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from freehold.app import Database
+from freehold.database import Database
 from freehold.errors import ConfigurationError, ForbiddenError, FreeholdError
 from freehold.identity.principal import Principal
 from freehold.model.permissions import pattern_problem, permits

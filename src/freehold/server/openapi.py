@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from freehold.functions.batch import MOST
 from freehold.functions.manifest import manifest_bytes
 from freehold.functions.schemas import references, with_references
 from freehold.server.openapi_operations import ACTIONS, Operation, action_operation, function_operations
@@ -32,13 +33,13 @@ version: `If-None-Match` saves the body of what has not changed, and `If-Match` 
 Decimals are texts, durations seconds, bytes hexadecimal. No text holds the character U+0000."""
 
 
-def openapi(manifest: Mapping[str, Any], *, root: str = "", batch: int | None = None) -> dict[str, Any]:
+def openapi(manifest: Mapping[str, Any], *, root: str = "", batch: int = MOST) -> dict[str, Any]:
     """The document.
 
     Args:
         manifest: of the application.
         root: the path below which the server is mounted, without a slash at its end.
-        batch: calls of one batch at most; None where there are no batches.
+        batch: calls of one batch at most.
     """
     paths: dict[str, dict[str, Any]] = {}
     names: set[str] = set()
@@ -79,7 +80,7 @@ def openapi(manifest: Mapping[str, Any], *, root: str = "", batch: int | None = 
     return document
 
 
-def _operations(manifest: Mapping[str, Any], batch: int | None) -> Iterator[Operation]:
+def _operations(manifest: Mapping[str, Any], batch: int) -> Iterator[Operation]:
     """All operations, those of tables first."""
     tables = {entity["table"]: entity for entity in manifest["entities"]}
     for function in manifest["functions"]:
@@ -88,7 +89,7 @@ def _operations(manifest: Mapping[str, Any], batch: int | None) -> Iterator[Oper
             yield action_operation(manifest, tables[table], action, function)
         if function["action"] is None:
             yield from function_operations(manifest, tables.get(table), function)
-    if batch is not None and manifest["functions"]:
+    if manifest["functions"]:
         yield _batch(batch)
 
 
@@ -109,6 +110,7 @@ def _batch(most: int) -> Operation:
     told = {
         "summary": "Several calls of one caller.",
         "description": "Each call is a transaction of its own, with its own result or problem. Neighbouring queries run together.",
+        "security": [{"credential": []}, {}],
         "parameters": [{"$ref": "#/components/parameters/Organization"}],
         "requestBody": {"required": True, "content": {"application/json": {"schema": _calls(most)}}},
         "responses": {

@@ -12,6 +12,7 @@ MOST_FILTERS = 60
 MOST_CHOICES = 50
 """Values of one `in`, as told: a query string has its bounds."""
 LONGEST_TEXT = 1_000
+"""Characters of a text in a query string, as told: the whole of it has 16 KB."""
 
 Schema = dict[str, Any]
 Field = Mapping[str, Any]
@@ -151,7 +152,8 @@ def _numbers(entity: Mapping[str, Any]) -> list[str]:
 
 
 def _measured(entity: Mapping[str, Any]) -> list[str]:
-    return [field["name"] for field in _visible(entity) if "gte" in field["operators"] and field["kind"] in _SCALARS]
+    kinds = _SCALARS.keys() - {"uuid", "boolean"}
+    return [field["name"] for field in _visible(entity) if "gte" in field["operators"] and field["kind"] in kinds]
 
 
 def _grouped(entity: Mapping[str, Any]) -> list[str]:
@@ -204,7 +206,18 @@ def query_parameter(name: str, schema: Mapping[str, Any], *, required: bool) -> 
         item = bare.get("items", {})
         if item.get("type") in (None, "array", "object"):
             return None
+        bare |= {"items": _short(item), "maxItems": min(bare.get("maxItems", MOST_CHOICES), MOST_CHOICES)}
         return {**parameter, "style": "form", "explode": True, "schema": bare}
+    bare = bare if name in ("after", "before") else _short(bare)  # a cursor is as long as it is
     if kind in ("string", "integer", "number", "boolean") or "enum" in bare:
         return {**parameter, "schema": bare}
     return {**parameter, "content": {"application/json": {"schema": bare}}}
+
+
+def _short(schema: Mapping[str, Any]) -> Schema:
+    """A text's schema, with the length that a query string has room for."""
+    if schema.get("type") != "string" or schema.get("maxLength", LONGEST_TEXT + 1) <= LONGEST_TEXT:
+        return dict(schema)
+    if {"format", "pattern", "enum", "const"} & schema.keys() or schema.get("minLength", 0) > LONGEST_TEXT:
+        return dict(schema)
+    return {**schema, "maxLength": LONGEST_TEXT}

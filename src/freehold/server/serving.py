@@ -120,7 +120,8 @@ def _config(server: WebApplication) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=settings.drain_seconds,  # type: ignore[arg-type]  # it waits for parts of seconds too
+        timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # it waits for parts of seconds too
+        timeout_graceful_shutdown=settings.drain_seconds,  # type: ignore[arg-type]  # the same
     )
 
 

@@ -66,6 +66,8 @@ class Settings:
         body_rate: bytes a second that a long body must keep up.
         request_timeout: seconds until an answer must have begun, not counting the wait for the body; then 504.
         write_timeout: seconds that a client may leave a stream unread, then the connection is closed.
+        keep_alive: seconds for which a connection without a request stays open. Longer than those of the load balancer in front, which
+            else sends a request into a connection that is just being closed.
         concurrency: requests that one process works on at once; more are refused with 503.
         compression: bytes from which on answers are compressed for clients that say they can read it; None for never.
         compression_level: of zlib, 1 (fast) to 9 (small).
@@ -98,6 +100,7 @@ class Settings:
     body_rate: int = 10_000
     request_timeout: float = 30.0
     write_timeout: float = 30.0
+    keep_alive: float = 75.0
     concurrency: int = 1_000
     compression: int | None = 1_024
     compression_level: int = 4
@@ -158,6 +161,7 @@ _BOUNDS: dict[str, tuple[float, float, bool]] = {
     "body_rate": (1, 2**40, True),
     "request_timeout": (0.01, _DAY, False),
     "write_timeout": (0.01, _DAY, False),
+    "keep_alive": (0.01, 3_600, False),
     "concurrency": (1, 1_000_000, True),
     "compression": (0, 2**40, True),
     "compression_level": (1, 9, True),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from freehold.app import Database
+from freehold.database import Database
 from freehold.store.session import Session
 
 __all__ = ["Organizations"]

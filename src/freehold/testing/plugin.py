@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from freehold.app import Application, Database
+from freehold.app import Application
+from freehold.database import Database
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address
 from freehold.testing.clock import Clock

@@ -1,6 +1,6 @@
 """The proof of isolation, as one line of an application's tests."""
 
-from freehold.app import Database
+from freehold.database import Database
 from freehold.doctor import Proof, attempt_isolation
 from freehold.doctor.sides import Given
 

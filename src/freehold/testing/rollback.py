@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from freehold.app import Application, Database
+from freehold.app import Application
+from freehold.database import Database
 from freehold.errors import ConfigurationError, FreeholdError, TransactionError
 from freehold.postgres.connections import Address, Pool, Row
 from freehold.postgres.transactions import HeldTransaction, Terms

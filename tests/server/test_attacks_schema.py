@@ -1,0 +1,140 @@
+"""Schemathesis against the OpenAPI document: whatever it makes of it, right or wrong, is answered as the document says.
+
+A few requests for each operation, always the same. `FREEHOLD_EXAMPLES=500 pytest tests/server/test_attacks_schema.py` makes more of
+them, and others at each run.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from freehold import Context, Database
+from freehold.identity.principal import Origin
+from freehold.server import Settings
+from freehold.server.application import WebApplication
+from freehold.server.listening import bind
+from freehold.server.openapi import openapi
+from freehold.server.serving import Stop, serve_one
+from tests.conftest import Server, new_context
+from tests.functions.conftest import principal
+from tests.functions.shop import shop
+from tests.probe import PATIENCE
+from tests.server.attacks import HIDDEN, MARK, _filled
+
+EXAMPLES = int(os.environ.get("FREEHOLD_EXAMPLES", "0"))
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+ON_PURPOSE = ("broken", "sleepy")
+"""Functions of the shop that fail, or take longer than they may."""
+
+DOCUMENT = openapi(shop.manifest(), batch=50)
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
+FEW = settings(
+    max_examples=EXAMPLES or 6,
+    derandomize=not EXAMPLES,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Site:
+    """A server in a thread of its own, since what calls it here waits for each answer.
+
+    Args:
+        address: of the application's database.
+    """
+
+    def __init__(self, address: Any) -> None:
+        self._address = address
+        self._started: Future[tuple[int, str]] = Future()
+        self._stop: Any = None
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
+        self._thread.start()
+        self.port, self.key = self._started.result(PATIENCE)
+
+    async def _serve(self) -> None:
+        try:
+            async with Database.open(self._address, shop, size=4) as database:
+                key = await self._caller(database)
+                server = WebApplication(shop, database=database, settings=Settings(limits=None, access_log=False))
+                stop, loop = Stop(), asyncio.get_running_loop()
+                self._stop = lambda: loop.call_soon_threadsafe(stop)
+                with bind("127.0.0.1", 0) as bound:
+                    port: int = bound.getsockname()[1]
+                    await serve_one(server, bound, stop, lambda: self._started.set_result((port, key)))
+        except BaseException as error:
+            if not self._started.done():
+                self._started.set_exception(error)
+            raise
+
+    async def _caller(self, database: Database) -> str:
+        """A key of an organization with a few records, beside one whose every text is marked."""
+        theirs: Context = await new_context(database)
+        await _filled(database, principal(theirs), MARK)
+        mine = principal(await new_context(database))
+        await _filled(database, mine, "ours")
+        async with database.session(mine.context(Origin())):
+            keys = database.system("tests").keys
+            return (await keys.create(mine.organization_id, name="k", user_id=mine.user_id)).secret
+
+    def close(self) -> None:
+        self._stop()
+        self._thread.join(PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def site(server: Server, database_name: str) -> Iterator[Site]:
+    found = Site(server.address(database_name, shop))
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_whatever_is_sent_is_answered_as_the_document_says(site: Site, label: str, mode: GenerationMode) -> None:
+    if any(name in label for name in ON_PURPOSE):
+        return
+    operation = OPERATIONS[label]
+
+    @FEW
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def tried(case: Any) -> None:
+        response = case.call(
+            base_url=f"http://127.0.0.1:{site.port}", headers={"authorization": f"Bearer {site.key}"}, timeout=PATIENCE
+        )
+        case.validate_response(response, checks=CHECKS)
+        told = f"{response.headers} {response.text}"
+        assert MARK not in told
+        assert HIDDEN not in told
+        assert "Traceback" not in told
+
+    tried()
+
+
+def test_the_document_tells_of_every_function() -> None:
+    """So that a new function is tried by itself."""
+    told = {path.rpartition("/")[2] for path in DOCUMENT["paths"] if path.startswith("/api/functions/")}
+    assert {function.name for function in shop.functions if function.action is None} <= told
