@@ -199,9 +199,11 @@ class Application:
         """Declares a function that writes, which callers reach by its name.
 
             @application.command(name="customers.block")
-            async def block(unit: UnitOfWork, id: UUID, version: int, reason: str) -> None:
-                unit.update((Customer, id, version), status="blocked", credit_limit=0)
+            async def block(unit: UnitOfWork, id: UUID, reason: str) -> Customer:
+                customer = await unit.get(Customer, id)
+                unit.update(customer, status="blocked", credit_limit=0)
                 unit.add(Activity, customer_id=id, kind="note", subject=reason)
+                return customer
 
         What its unit of work has collected is committed when it returns, and before the answer is sent; where it raises, nothing
         was written. With `transaction: Transaction` as its first parameter it reads and writes in a transaction of its own.

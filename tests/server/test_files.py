@@ -130,3 +130,34 @@ async def test_a_client_that_leaves_in_the_middle_of_a_file_imports_nothing(call
     await call.server(scope, receive, send)
     assert sent == []
     assert await names(call) == []
+
+
+async def test_a_file_that_waits_for_its_turn_is_not_read_by_the_watch(call: Callers) -> None:
+    """Who watches for the client's end reads the request too, and would take parts of the file."""
+    api: Any = call.server._api
+    api._departures._pause = 0
+    parts = [b"Bolt\n", b"name\nAcme\n"]
+
+    class Late:
+        async def admit(self, call: Any) -> "Late":
+            for _ in range(20):  # the watch has looked by then, more than once
+                await asyncio.sleep(0)
+            return self
+
+        def end(self) -> None: ...
+
+        def stream(self) -> None: ...
+
+        def pause(self) -> None: ...
+
+        async def resume(self) -> None: ...
+
+    api._pipeline._limiter = Late()
+
+    async def content() -> Any:
+        while parts:
+            await asyncio.sleep(0)
+            yield parts.pop()
+
+    response = await call("ada", "POST", "/api/customers/import", content=content())
+    assert (response.status_code, response.json().get("created")) == (200, 2)

@@ -78,13 +78,13 @@ async def receive(database: Database, session: Session, console: Console, *, por
         port: the first one that is tried.
     """
     settings = Settings(development=True)
-    configure(settings)
     try:
         async with served(database, port=port, settings=settings) as service:
             lines = await lines_for(service, await prepare(session))
             print_service(console, service, port)
             print_lines(console, lines)
             console.print("\nServing until Ctrl-C.", style="bold")
+            configure(settings)  # from here on each request is told
             await service.until_stopped()
         print_stopped(console)
     finally:

@@ -95,6 +95,7 @@ class Api:
             exchange.allow(function.timeout)
         asked = await self._asked(route, id, exchange, scope, receive)
         with self._watched(exchange, receive) as presence:
+            presence.reading = function.content
             call = Call(
                 function,
                 route.read(asked),
@@ -112,6 +113,7 @@ class Api:
             except asyncio.CancelledError:
                 _check_there(presence, exchange)
                 raise
+        _check_there(presence, exchange)
         await send_answer(answer, route, exchange, scope, send)
 
     def _watched(self, exchange: Exchange, receive: Receive) -> Presence:
@@ -160,6 +162,7 @@ class Api:
             except asyncio.CancelledError:
                 _check_there(presence, exchange)
                 raise
+        _check_there(presence, exchange)
 
         def told(error: FreeholdError) -> dict[str, Any]:
             return problem_members(error, **told_current(error, None, principal, self._registry))
@@ -180,7 +183,7 @@ class Api:
 
 
 def _check_there(presence: Presence, exchange: Exchange) -> None:
-    """Whether a call was cancelled for another reason than that its client has left.
+    """Whether a call's client is there still; where it has left, the call was cancelled for that, or is about to be.
 
     Raises:
         ClientLeftError: it has left.

@@ -73,12 +73,11 @@ async def body_parts(receive: Receive, presence: Presence) -> AsyncIterator[byte
 
     Args:
         receive: of the request; bounds the body's length and time.
-        presence: of the client, which nobody else listens to meanwhile.
+        presence: of the client, which is `reading` from the start, so that nobody else listens to it meanwhile.
 
     Raises:
         ClientLeftError: the client left before its end.
     """
-    presence.reading = True
     more = True
     while more:
         message = await receive()
