@@ -178,3 +178,15 @@ async def sleepy(session: Session) -> str:
 async def broken(session: Session) -> int:
     """Returns something else than it declares."""
     return "secret-of-the-broken"  # type: ignore[return-value]  # that is the point
+
+
+gates: list[asyncio.Event] = []
+"""What `gated` waits for, where a test has put something here."""
+
+
+@shop.query(requires=None)
+async def gated(session: Session) -> str:
+    """Waits until a test lets it go."""
+    for gate in gates:
+        await gate.wait()
+    return "through"

@@ -107,14 +107,19 @@ async def test_alone_again_the_bounds_are_wide_again() -> None:
     assert all(task.done() and not task.exception() for task in more)
 
 
-async def test_a_call_that_finds_no_place_in_time_is_refused_with_the_time_after_which_it_may_come() -> None:
+@pytest.mark.parametrize(("others", "wait"), [(True, 0.25), (False, 5.0)])
+async def test_a_call_that_finds_no_place_in_time_is_refused_with_the_time_after_which_it_may_come(
+    others: bool, wait: float
+) -> None:
     hall, ada = Hall(connections=1), caller()
-    hall.ask(ada, "first")
+    first = hall.ask(caller() if others else ada, "first")
+    await settled()
     late = hall.ask(ada, "late")
-    await hall.clock.wind(0.249)
+    await hall.clock.wind(wait - 0.001)
     assert not late.done()
     await hall.clock.wind(0.001)
     assert (await refused(late)).retry_after == 1.0
+    assert first.done()
     assert hall.limiter.figures.waiting == 0
     assert hall.clock.pending == 0
     await hall.out()
@@ -178,7 +183,7 @@ async def test_a_cancelled_call_gives_back_what_it_has(together: bool) -> None:
 async def test_no_cancellation_loses_a_place_wherever_it_comes() -> None:
     """A call is cancelled after each number of steps of the loop, while places come free and times end."""
     for steps in range(40):
-        hall = Hall(limits=Limits(queue=2, queue_alone=2, wait=0.25, pause=0.25), connections=2)
+        hall = Hall(limits=Limits(queue=2, queue_alone=2, wait=0.25, wait_alone=0.25, pause=0.25), connections=2)
         ada, eve = caller(), caller()
         tasks = [hall.ask(who, "x") for who in (ada, eve, ada, eve, ada, eve, ada, eve)]
         victims = tasks[steps % 8 :: 3]

@@ -198,6 +198,23 @@ async def test_the_same_request_without_a_lie_is_served(site: Site) -> None:
     assert answer.status == 201
 
 
+@pytest.mark.parametrize("size", [60_000, 180_000, 990_000])
+async def test_a_long_body_is_no_long_header(site: Site, size: int) -> None:
+    """Whatever parts it comes in: the last one of a body is not the beginning of headers."""
+    body = b'{"name":"x"' + b" " * size + b"}"
+    head = POST % site.ada.encode() + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert [answer.status for answer in await site.send(head + body)] == [201]
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(head)
+    await writer.drain()
+    await asyncio.sleep(0)  # the headers are read by themselves
+    writer.write(body)
+    await writer.drain()
+    assert (await anext(answers(reader))).status == 201
+    writer.close()
+    await writer.wait_closed()
+
+
 LIES: dict[str, bytes] = {
     "two lengths": POST + b"Content-Length: 19\r\nContent-Length: 0\r\n\r\n" + BODY,
     "two lengths in one": POST + b"Content-Length: 19, 19\r\n\r\n" + BODY,

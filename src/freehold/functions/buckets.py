@@ -36,7 +36,7 @@ class Buckets:
     def __init__(self, rate: Rate, *, processes: int = 1, capacity: int = 10_000) -> None:
         self.rate = rate
         self._interval = rate.per * processes / rate.requests
-        self._burst = max(rate.per - self._interval, 0.0) + EXACT
+        self._burst = max(rate.per - self._interval, 0.0)
         self._capacity = capacity
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
         self._shared = [0.0] * SHARED
@@ -45,7 +45,7 @@ class Buckets:
     def wait(self, key: Hashable, now: float) -> float:
         """Seconds until the key may call; 0 where it may now."""
         wait = self._due(key) - now - self._burst
-        return wait if wait > 0 else 0.0
+        return wait if wait > EXACT else 0.0
 
     def take(self, key: Hashable, now: float) -> None:
         """Counts a call, which `wait` has allowed."""

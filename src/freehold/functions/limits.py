@@ -61,7 +61,8 @@ class Limits:
         flooding: the same for one whose queue was full within the last second, beside others. Default 0.1.
         queue: calls of an organization that wait for a place, beside others. Default 32.
         queue_alone: the same while no other one calls. Default 256.
-        wait: seconds that a call waits for a place. Default 0.25.
+        wait: seconds that a call waits for a place, beside others. Default 0.25.
+        wait_alone: the same while no other organization calls: it is in nobody's way. Default 5.
         pause: seconds for which a refusal is held back, so that who calls again at once costs little; 0 for not at all. Default 0.25.
         streams: streams and files of an organization that are on their way to or from clients. Default 20.
 
@@ -80,6 +81,7 @@ class Limits:
     queue: int = 32
     queue_alone: int = 256
     wait: float = 0.25
+    wait_alone: float = 5.0
     pause: float = 0.25
     streams: int = 20
 
@@ -103,9 +105,10 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "beside": (0, 1),
     "flooding": (0, 1),
     "wait": (0.001, 10),
+    "wait_alone": (0.001, 30),
     "pause": (0, 5),
 }
-_PARTS = frozenset({"alone", "beside", "flooding", "wait", "pause"})
+_PARTS = frozenset({"alone", "beside", "flooding", "wait", "wait_alone", "pause"})
 
 
 def _problem(name: str, value: object) -> str | None:
@@ -166,6 +169,7 @@ class CallLimiter:
             queue=limits.queue,
             queue_alone=limits.queue_alone,
             wait=limits.wait,
+            wait_alone=limits.wait_alone,
             pause=limits.pause,
             clock=clock,
         )

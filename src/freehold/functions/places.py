@@ -86,7 +86,7 @@ class Places:
         total: places.
         alone, beside, flooding: what part of them an organization may have, by its state.
         queue, queue_alone: calls of an organization that may wait, beside others and alone.
-        wait: seconds that a call may wait.
+        wait, wait_alone: seconds that a call may wait, beside others and alone.
         pause: seconds for which a refusal is held.
         clock: the event loop; tests have their own.
     """
@@ -101,6 +101,7 @@ class Places:
         queue: int,
         queue_alone: int,
         wait: float,
+        wait_alone: float,
         pause: float,
         clock: Clock | None = None,
     ) -> None:
@@ -112,7 +113,7 @@ class Places:
         self.held = 0
         self._alone, self._beside, self._flooding = (_part(total, part) for part in (alone, beside, flooding))
         self._queue, self._queue_alone = queue, queue_alone
-        self._wait, self._pause = wait, pause
+        self._wait, self._wait_alone, self._pause = wait, wait_alone, pause
         self._clock = clock
         self._lines: dict[Hashable, Line] = {}
         self._quiet: OrderedDict[Hashable, float] = OrderedDict()  # of lines without calls: since when
@@ -172,8 +173,10 @@ class Places:
             Whether it has one; else the time is over.
         """
         future = self._enqueue(line, first)
+        if wait is None:
+            wait = self._wait if len(self._lines) > 1 else self._wait_alone
         clock = self._clock or asyncio.get_running_loop()
-        timer = clock.call_later(self._wait if wait is None else wait, _expire, future)
+        timer = clock.call_later(wait, _expire, future)
         try:
             granted = await future
         except BaseException:

@@ -43,6 +43,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._complete = True
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """The body of a request is there: what has come was its last part, and no headers."""
+        self._complete = True
+        super().on_message_complete()
+
     def data_received(self, data: bytes) -> None:
         """Parses what has come."""
         self._complete = False
