@@ -219,6 +219,15 @@ async def test_products_are_known_by_their_code_in_any_case(renoz: Database, tmp
         assert order.total == Decimal("33.30")
 
 
+async def test_a_smaller_file_goes_in_beside_a_larger_one(renoz: Database, tmp_path: Path) -> None:
+    await import_retail(renoz, written(tmp_path, [HEADER, GOOD, GOOD.replace("85123A", "22222")]))
+    other = GOOD.replace("536365", "536366").replace("85123A", "33333")
+    await import_retail(renoz, written(tmp_path, [HEADER, other]))
+    async with renoz.session(await enter(renoz, Country("United Kingdom"))) as session:
+        assert {product.sku for product in await session.list(Product)} == {"85123A", "22222", "33333"}
+        assert await session.count(Order) == 2
+
+
 async def test_a_file_that_is_cut_off_writes_nothing(server: Server, name: str, renoz: Database, sample: Path) -> None:
     sample.write_bytes(sample.read_bytes()[:-100])
     with pytest.raises(FileError, match="cut off"):

@@ -155,11 +155,11 @@ async def _write_heads(places: Iterable[_Place], progress: Progress) -> None:
         async with gate:
             for entity, key, rows in _heads(place.country):
                 there = await _ids(place.session, entity, key)
-                missing = (row for row in rows if row[key] not in there)
+                missing = [row for row in rows if row[key] not in there]
                 if entity is Order:
                     customers = await _ids(place.session, Customer, "number")
-                    missing = (row | {"customer_id": customers[row.pop("customer")]} for row in missing)
-                if len(there) < len(rows):
+                    missing = [row | {"customer_id": customers[row.pop("customer")]} for row in missing]
+                if missing:  # also where more is there, of another file
                     result = await place.session.create_many(entity, missing, on_duplicate="skip", key=key)
                     if result.failures:
                         raise result.failures[0].error or RuntimeError("a failure without an error")
