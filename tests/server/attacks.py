@@ -48,12 +48,14 @@ class Attacked:
         call: sends requests; `ada` attacks, `eve` is attacked.
         ids: of eve's records, by table; and of her organization and user.
         mine: of ada's records.
+        mine_organization: ada's.
         seen: whatever ada was answered.
     """
 
     call: Callers
     ids: dict[str, UUID]
     mine: dict[str, UUID]
+    mine_organization: UUID
     seen: list[str] = field(default_factory=list)
 
     async def ask(self, method: str, path: str, who: str | None = "ada", **more: Any) -> httpx.Response:
@@ -76,7 +78,7 @@ async def attacked(
     with caplog.at_level(logging.DEBUG, "freehold"):
         settings = Settings(limits=None, log_addresses=True)
         async with calling(database, settings, ada=ada, eve=eve, **more) as call:
-            found = Attacked(call, theirs, mine)
+            found = Attacked(call, theirs, mine, ada.organization_id)
             yield found
     for seen in found.seen:
         assert MARK not in seen, seen

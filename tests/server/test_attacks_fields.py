@@ -10,7 +10,7 @@ import pytest
 from freehold import Database, Principal
 from freehold.identity.principal import Origin
 from tests.functions.shop import shop
-from tests.server.attacks import CHANGES, HIDDEN, REQUIRED, Attacked, attacked, everything
+from tests.server.attacks import CHANGES, HIDDEN, MARK, REQUIRED, Attacked, attacked, everything
 from tests.world import Customer
 
 ENTITIES = list(shop.registry.entities.values())
@@ -163,6 +163,8 @@ async def test_no_answer_has_a_private_value(siege: Attacked, shop_database: Dat
         "/api/orders?include=customer,contact",
         "/api/customers/aggregate?group_by=name&max=name",
         "/api/functions/customers.stream",
+        "/api/customers/export",
+        "/api/customers/export?format=jsonl&deleted=true",
         "/api/functions/customers.named?names=ours%20renamed",
     ):
         response = await siege.ask("GET", path)
@@ -183,3 +185,53 @@ async def test_no_answer_has_a_private_value(siege: Attacked, shop_database: Dat
     assert (await siege.ask("POST", f"{place}/restore", headers=back)).status_code == 200
     assert (await siege.ask("GET", f"/api/customers?search={HIDDEN}")).json()["data"] == []
     siege.seen.pop()
+
+
+async def test_no_file_sets_or_tells_what_is_not_the_caller_s(
+    siege: Attacked, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """By columns, by a map to fields, and by the key that records are known by."""
+    ((_, private),) = PRIVATE
+    before = await everything(admin)
+    for name in ("organization_id", "version", "created_by", "deleted_at", private):
+        for query, header in (
+            ("", f"name,{name}"),
+            (f"?map={json.dumps({'x': name})}", "name,x"),
+            (f"?key={name}", "name"),
+        ):
+            sent = f"{header}\nx,{siege.ids['organization']}\n" if "," in header else "name\nx\n"
+            response = await siege.ask(
+                "POST", f"/api/customers/import{query}", content=sent, headers={"content-type": "text/csv"}
+            )
+            told = response.json()
+            assert (
+                response.status_code == 422 or (told["created"], told["updated"]) == (0, 0) or name in told["left_out"]
+            )
+            if response.status_code == 200 and told["created"]:
+                found = (await siege.ask("GET", "/api/customers?name=x")).json()["data"]
+                assert {row["organization_id"] for row in found} == {str(siege.mine_organization)}
+    for query in (
+        f"fields=name,{private}",
+        f"order={private}",
+        f"where={json.dumps({private: HIDDEN})}",
+        f"{private}=x",
+    ):
+        response = await siege.ask("GET", f"/api/customers/export?{query}")
+        assert response.status_code == 422, response.text
+        siege.seen.pop()
+    assert (await everything(admin))["app.customers versions"] >= before["app.customers versions"]
+
+
+async def test_an_import_updates_nothing_of_another_organization(
+    siege: Attacked, admin: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """The record that has the row's key is another's: the row makes one of the caller's own."""
+    file = f"email,name\n{MARK}@example.test,taken over\n"
+    path = "/api/customers/import?key=email&on_duplicate=update"
+    response = await siege.call("ada", "POST", path, content=file, headers={"content-type": "text/csv"})
+    assert (response.json()["created"], response.json()["updated"]) == (1, 0)
+    theirs = await admin.fetchrow("select name, version from app.customers where id = $1", siege.ids["customers"])
+    assert (theirs["name"], theirs["version"]) == (f"{MARK} renamed", 2)
+    lines = f"number,total,customer_id\nx,1,{siege.ids['customers']}\n"
+    refused = await siege.ask("POST", "/api/orders/import", content=lines, headers={"content-type": "text/csv"})
+    assert (refused.json()["created"], refused.json()["refused"]) == (0, 1)
