@@ -174,6 +174,31 @@ async def sleepy(session: Session) -> str:
     return "rested"
 
 
+@shop.command(name="customers.mistake")
+async def mistake(unit: UnitOfWork) -> int:
+    """Writes, and returns something else than it declares."""
+    unit.add(Customer, name="mistake")
+    return "secret-of-the-mistake"  # type: ignore[return-value]  # that is the point
+
+
+class Confidential(Figures):
+    """Figures with more than is declared."""
+
+    margin: str = "secret-of-the-margin"
+
+
+@shop.query(requires=None)
+async def more_than_declared(session: Session) -> Figures:
+    """Returns a kind of figures that has more."""
+    return Confidential(customers=1, credit=Decimal(1))
+
+
+@shop.query(requires=None)
+async def impatient(session: Session) -> str:
+    """Waits for something of its own that takes too long."""
+    raise TimeoutError("the printer does not answer")
+
+
 @shop.query(requires=None)
 async def broken(session: Session) -> int:
     """Returns something else than it declares."""

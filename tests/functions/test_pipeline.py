@@ -185,6 +185,23 @@ async def test_a_call_that_takes_too_long_is_ended(shop_database: Database, ada:
     assert reached == ["woken"]
 
 
+async def test_what_is_not_declared_is_not_answered(shop_database: Database, ada: Principal) -> None:
+    assert set(await shop_database.call("more_than_declared", principal=ada)) == {"customers", "credit", "best"}
+
+
+async def test_a_function_s_own_time_out_is_not_the_call_s(shop_database: Database, ada: Principal) -> None:
+    with pytest.raises(TimeoutError, match="printer"):
+        await shop_database.call("impatient", principal=ada)
+
+
+async def test_a_command_whose_result_cannot_be_answered_has_done_nothing(
+    shop_database: Database, ada: Principal
+) -> None:
+    with pytest.raises(errors.InternalError):
+        await shop_database.call("customers.mistake", principal=ada)
+    assert await count(shop_database, ada) == 0
+
+
 async def test_a_result_of_another_type_is_told_without_it(shop_database: Database, ada: Principal) -> None:
     with pytest.raises(errors.InternalError) as caught:
         await shop_database.call("broken", principal=ada)

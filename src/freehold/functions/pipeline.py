@@ -209,10 +209,13 @@ class Pipeline:
         seconds = function.timeout or self._timeout
         if function.stream:
             return Answer(stream=self._items(function, context, parameters, seconds))
+        bound = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with bound:
                 return await self._ran(call, context, parameters, seconds, passed)
         except TimeoutError:
+            if not bound.expired():  # it is the function's own
+                raise
             raise errors.TimeoutError(
                 f"{function.name} took longer than {seconds:g} s", seconds=seconds, hint=_after_timeout(function)
             ) from None
@@ -333,8 +336,11 @@ async def _in_unit(function: Function, session: Session, parameters: Parameters)
     """A command with a unit of work, committed when it has returned. Its records are as they are stored by then."""
     async with session.unit_of_work() as unit:
         value = await function.call(unit, **function.values(parameters))
+        answer = function.result.answer(value)  # before the commit: what cannot be answered is not done
+    if function.result.records:
+        answer = function.result.answer(value)
     commit = unit.committed
-    return _positioned(function.result.answer(value), None if commit is None else commit.position)
+    return _positioned(answer, None if commit is None else commit.position)
 
 
 async def _in_transaction(function: Function, transaction: Transaction, parameters: Parameters) -> Answer:

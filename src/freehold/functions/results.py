@@ -6,11 +6,11 @@ fields of records are never written: see `freehold.model.fields`.
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
 from uuid import UUID
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError, SchemaSerializer, to_json
 
 from freehold.errors import InternalError
@@ -61,14 +61,18 @@ class Result:
         annotation: as declared; of a stream, of one item; of a page, of one record.
         adapter: writes values of it.
         page: whether it is a page of them.
+        records: whether there are records in it: those with relations are of classes made for them, and are written whole. Other
+            objects are written as their declared type says, whatever more they have.
     """
 
     annotation: Any  # Any: an annotation
     adapter: TypeAdapter[Any]
     page: bool = False
+    records: bool = field(init=False)
     _serializer: SchemaSerializer = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "records", _has_records(self.annotation, set()))
         object.__setattr__(self, "_serializer", _serializer(self.adapter))
 
     def write(self, value: Any) -> bytes:
@@ -78,8 +82,7 @@ class Result:
             InternalError: it is not of the declared type.
         """
         try:
-            # A record with relations is of a class made for them, and writes them.
-            return self._serializer.to_json(value, polymorphic_serialization=True, warnings="error")
+            return self._serializer.to_json(value, polymorphic_serialization=self.records, warnings="error")
         except PydanticSerializationError as error:
             # Its text quotes the value, which has no place in a log.
             expected = ", ".join(dict.fromkeys(_EXPECTED.findall(str(error))))
@@ -132,9 +135,16 @@ def result_of(annotation: Any) -> Result:
     return Result(annotation, TypeAdapter(annotation))
 
 
-def with_body(answer: Answer, body: bytes) -> Answer:
-    """The same answer with another body."""
-    return replace(answer, body=body)
+def _has_records(annotation: Any, seen: set[type]) -> bool:
+    """Whether an annotation leads to an entity."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if issubclass(annotation, Entity):
+            return True
+        if annotation in seen:
+            return False
+        seen.add(annotation)
+        return any(_has_records(info.annotation, seen) for info in annotation.model_fields.values())
+    return any(_has_records(item, seen) for item in get_args(annotation))
 
 
 def _serializer(adapter: TypeAdapter[Any]) -> SchemaSerializer:
