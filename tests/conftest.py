@@ -7,8 +7,9 @@ organizations of its own.
 
 import asyncio
 import itertools
+import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -68,6 +69,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path in oldest:
             item.add_marker(pytest.mark.servers)
+
+
+@pytest.fixture(autouse=True)
+def loggers() -> Iterator[None]:
+    """Leaves logging as it was: a command that serves arranges it for its process, which is the tests' here."""
+    names = ("freehold", "freehold.access", "uvicorn")
+    flags = (logging.logThreads, logging.logProcesses, logging.logMultiprocessing)
+    before = [(log := logging.getLogger(name), log.handlers[:], log.level, log.propagate) for name in names]
+    yield
+    logging.logThreads, logging.logProcesses, logging.logMultiprocessing = flags
+    for log, handlers, level, propagate in before:
+        log.handlers[:], log.propagate = handlers, propagate
+        log.setLevel(level)
 
 
 @dataclass(frozen=True)

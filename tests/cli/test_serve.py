@@ -1,13 +1,11 @@
 """`freehold serve`, as whoever starts it sees it."""
 
 import json
-import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,18 +17,6 @@ from tests.conftest import Server
 
 TARGET = "tests.world:application"
 SETTINGS = "tests.cli.test_serve:settings"
-
-
-@pytest.fixture(autouse=True)
-def loggers() -> Iterator[None]:
-    """Leaves logging as it was: the command arranges it for its process."""
-    names = ("freehold", "freehold.access", "uvicorn")
-    before = [(name, (log := logging.getLogger(name)).handlers[:], log.level, log.propagate) for name in names]
-    yield
-    for name, handlers, level, propagate in before:
-        log = logging.getLogger(name)
-        log.handlers[:], log.propagate = handlers, propagate
-        log.setLevel(level)
 
 
 def app_url(server: Server, database: str) -> str:

@@ -4,10 +4,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from uuid import UUID
-
-import pytest
 
 from freehold import Database
 from freehold.identity.principal import Principal
@@ -17,20 +14,6 @@ from freehold.server.reply import AbortedError
 from tests.server.serving import Api, serving
 
 ID = UUID("0198c0de-0000-7000-8000-000000000001")
-
-
-@pytest.fixture
-def loggers() -> Iterator[None]:
-    """Leaves logging as it was."""
-    names = ("freehold", "freehold.access", "uvicorn")
-    before = [(name, (log := logging.getLogger(name)).handlers[:], log.level, log.propagate) for name in names]
-    flags = (logging.logThreads, logging.logProcesses, logging.logMultiprocessing)
-    yield
-    logging.logThreads, logging.logProcesses, logging.logMultiprocessing = flags
-    for name, handlers, level, propagate in before:
-        log = logging.getLogger(name)
-        log.handlers[:], log.propagate = handlers, propagate
-        log.setLevel(level)
 
 
 class Known(Api):
@@ -56,7 +39,7 @@ async def lines(database: Database, settings: Settings) -> list[dict[str, object
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-async def test_a_request_is_a_line_of_json(database: Database, loggers: None) -> None:
+async def test_a_request_is_a_line_of_json(database: Database) -> None:
     told, unknown, absent = await lines(database, Settings())
     assert {name: told[name] for name in told if name not in ("time", "milliseconds", "bytes")} == {
         "level": "info",
@@ -75,16 +58,16 @@ async def test_a_request_is_a_line_of_json(database: Database, loggers: None) ->
     assert (absent["function"], absent["status"]) == ("absent", 404)
 
 
-async def test_addresses_are_told_where_that_is_asked_for(database: Database, loggers: None) -> None:
+async def test_addresses_are_told_where_that_is_asked_for(database: Database) -> None:
     told, *_ = await lines(database, Settings(log_addresses=True))
     assert told["client_ip"] == "192.0.2.9"
 
 
-async def test_requests_need_not_be_told(database: Database, loggers: None) -> None:
+async def test_requests_need_not_be_told(database: Database) -> None:
     assert await lines(database, Settings(access_log=False)) == []
 
 
-async def test_text_is_for_people(database: Database, loggers: None) -> None:
+async def test_text_is_for_people(database: Database) -> None:
     stream = io.StringIO()
     settings = Settings(development=True)
     configure(settings, stream)
@@ -109,7 +92,7 @@ def test_an_exception_is_one_line_of_json_with_its_traceback() -> None:
     assert TextFormatter().format(record)
 
 
-def test_what_is_told_already_is_not_told_again(loggers: None) -> None:
+def test_what_is_told_already_is_not_told_again() -> None:
     stream = io.StringIO()
     configure(Settings(), stream)
     log = logging.getLogger("uvicorn.error")

@@ -102,6 +102,9 @@ def tell(record: BaseModel | dict[str, Any], sentence: str, *, as_json: bool) ->
         console.print(escape(sentence), highlight=False)
 
 
+_NAMES = frozenset({"id", "slug", "email", "prefix"})
+
+
 def tell_list(name: str, found: Listing[RecordT], columns: Sequence[str], *, as_json: bool) -> None:
     """Prints a list.
 
@@ -118,7 +121,11 @@ def tell_list(name: str, found: Listing[RecordT], columns: Sequence[str], *, as_
     if not found.records:
         console.print("There are none.")
         return
-    table = Table(*(column.replace("_", " ") for column in columns))
+    table = Table()
+    for column in columns:
+        # What is named in other commands stays whole, however narrow the window is.
+        whole = max(len(_shown(getattr(record, column))) for record in found.records) if column in _NAMES else None
+        table.add_column(column.replace("_", " "), no_wrap=column in _NAMES, min_width=whole)
     for record in found.records:
         table.add_row(*(escape(_shown(getattr(record, column))) for column in columns))
     console.print(table)

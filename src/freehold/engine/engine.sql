@@ -328,8 +328,9 @@ declare
     query refcursor;
     item record;
 begin
+    -- All rows are fetched: without the last setting a cursor is planned for the first tenth of them.
     perform {engine}.enter(organization, context), set_config('transaction_read_only', 'on', true),
-        set_config('search_path', '{tables}, pg_temp', true);
+        set_config('search_path', '{tables}, pg_temp', true), set_config('cursor_tuple_fraction', '1', true);
     begin
         open query for execute statement using arguments;
         loop
