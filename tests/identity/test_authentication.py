@@ -57,11 +57,14 @@ async def test_a_key_stands_for_its_member(world: World) -> None:
     assert (change.actor_id, change.client_ip) == (firm.user.id, "192.0.2.9")
 
 
-async def test_a_key_of_the_organization_stands_for_nobody(world: World) -> None:
+async def test_a_key_of_the_organization_stands_for_nobody_but_itself(world: World) -> None:
     firm = await world.firm()
     made = await world.system.keys.create(firm.organization.id, name="sync", role="guest")
     principal = await world.authenticator().authenticate(bearer(made.secret))
     assert (principal.user_id, principal.role, principal.permissions) == (None, "guest", {"*.get"})
+    async with world.database.session(principal.context(Origin())) as session:
+        (change,) = await session.history(await session.create(Customer, name="by the sync"))
+    assert change.actor_id == made.key.id  # nobody else could have done it
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,8 @@ class Authenticator:
         if found.unnoted and found.key_id is not None:
             self._note(found.key_id)
         permissions = _narrowed(self._roles.permissions(found.role), found.scopes)
-        return Principal(found.organization_id, found.user_id, found.role, permissions, f"key:{found.key_id}")
+        name = f"key:{found.key_id}"
+        return Principal(found.organization_id, found.user_id, found.role, permissions, name, found.key_id)
 
     async def _by_development_key(self, credential: str, chosen: str | None) -> Principal:
         key = None if self._development is None else self._development.find(credential)

@@ -34,6 +34,7 @@ class Principal:
         permissions: what the role grants, narrowed to the credential's scopes.
         credential: names what was presented, without any secret: `"key:<id>"`, `"user:<id>"`, `"development:<name>"`. Limits
             and logs tell callers apart by it.
+        key_id: of the key that was presented, where it was one. Where it acts for no user, the log names it as the actor.
     """
 
     organization_id: UUID
@@ -41,12 +42,13 @@ class Principal:
     role: str
     permissions: frozenset[str]
     credential: str
+    key_id: UUID | None = None
 
     def context(self, origin: Origin) -> Context:
         """The context of a call of this caller."""
         return Context(
             organization_id=self.organization_id,
-            user_id=self.user_id,
+            user_id=self.key_id if self.user_id is None else self.user_id,
             role=self.role,
             permissions=self.permissions,
             request_id=origin.request_id,

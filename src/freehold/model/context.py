@@ -36,7 +36,7 @@ class Context:
 
     Args:
         organization_id: the tenant.
-        user_id: the acting user; None for the organization's own processes.
+        user_id: who acts: a user, or a key that acts for none; None for the organization's own processes.
         role: the user's role in the organization.
         permissions: what the user may do, by name.
         request_id: ties together what one request did; made when not given.
