@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from freehold import Database
+from freehold.cli.output import console
 from freehold.identity.authentication import Authenticator
 from freehold.model.context import new_id
 from tests.cli.test_commands import TARGET, run, url
@@ -34,12 +35,12 @@ def command(server: Server, database_name: str) -> Command:
 
 
 @pytest.fixture
-def people(server: Server, database_name: str) -> Callable[..., Awaitable[tuple[int, str, str]]]:
-    """Runs a command as people do."""
-    environment = {
-        "FREEHOLD_URL": url(server, database_name, application.roles.application, server.password),
-        "COLUMNS": "300",
-    }
+def people(
+    server: Server, database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Awaitable[tuple[int, str, str]]]:
+    """Runs a command as people do, in a wide window: what the console takes from COLUMNS it keeps from its import on."""
+    monkeypatch.setattr(console, "_width", 300)
+    environment = {"FREEHOLD_URL": url(server, database_name, application.roles.application, server.password)}
 
     async def given(group: str, name: str, *arguments: str) -> tuple[int, str, str]:
         return await asyncio.to_thread(run, group, name, TARGET, *arguments, environment=environment)

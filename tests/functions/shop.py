@@ -33,6 +33,9 @@ class Line(BaseModel):
     total: Decimal
 
 
+ON_PURPOSE = ("broken", "sleepy", "mistake", "impatient")
+"""Functions below that fail, or take longer than they may; they answer 5xx as they should."""
+
 reached: list[str] = []
 """What the functions below have come to, for tests of what must not be reached."""
 

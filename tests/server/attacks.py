@@ -17,6 +17,7 @@ from freehold.functions.declaration import Function
 from freehold.identity.principal import Origin
 from freehold.server import Settings
 from freehold.server.routes import _PLACES
+from tests.functions.shop import ON_PURPOSE
 from tests.server.calling import Callers, calling
 from tests.world import Contact, Customer, Order
 
@@ -63,8 +64,7 @@ class Attacked:
         response = await self.call(who, method, path, **more)
         if who != "eve":
             self.seen.append(f"{method} {path}: {response.headers} {response.text}")
-        # Two functions of the shop fail on purpose.
-        assert response.status_code < 500 or path.endswith(("/broken", "/sleepy")), self.seen[-1]
+        assert response.status_code < 500 or path.endswith(ON_PURPOSE), self.seen[-1]
         return response
 
 

@@ -9,8 +9,8 @@ from freehold.errors import ConcurrencyError, FreeholdError, Issue, NotFoundErro
 from freehold.functions.results import result_of
 from freehold.identity.principal import Principal
 from freehold.model.entity import Entity
-from freehold.model.permissions import permits
 from freehold.model.registry import Registry
+from freehold.model.vocabulary import readable
 from freehold.server.routes import Route
 
 __all__ = ["explained", "told_current"]
@@ -55,6 +55,6 @@ def told_current(
     if not isinstance(current, Entity) or principal is None:
         return {}
     entity = registry[type(current)]
-    if own != entity.name and not permits(principal.permissions, f"{entity.table}.get"):
+    if own != entity.name and not readable(entity, principal.permissions):
         return {}
     return {"current": from_json(result_of(type(current)).write(current))}
