@@ -13,7 +13,6 @@ from freehold.engine.roles import check_role
 from freehold.engine.seals import check_seal
 from freehold.errors import ConfigurationError, IsolationError
 from freehold.functions.arguments import Arguments
-from freehold.functions.idempotency import IdempotencyKeys
 from freehold.functions.pipeline import LONGEST, Call, Limiter, Pipeline
 from freehold.identity.administration import Administration
 from freehold.identity.development import DevelopmentKeys
@@ -195,7 +194,7 @@ class Database:
             limiter: who may call now; None lets everybody.
             timeout: seconds that a call may take whose function says nothing.
         """
-        return Pipeline(self, limiter=limiter, keys=IdempotencyKeys(), timeout=timeout)
+        return Pipeline(self, limiter=limiter, timeout=timeout)
 
     async def run(
         self,

@@ -33,6 +33,8 @@
 
 Codes are grouped (0 set-up, 1 input, 2 state, 3 rights, 4 availability, 5 the program's own, 9 the rest) and never reused. They have five
 characters so that SQL functions can raise them as SQLSTATE.
+
+The module is longer than others because the tree is read as one.
 """
 
 from collections.abc import Mapping, Sequence

@@ -7,9 +7,10 @@ import pytest
 from pydantic_core import from_json, to_json
 
 from freehold import Database, Principal, Session, Transaction, errors
+from freehold.functions.admission import Admission
 from freehold.functions.batch import Batch, Outcome, results
 from freehold.functions.declaration import Options, declare
-from freehold.functions.pipeline import Admission, Call, Pipeline
+from freehold.functions.pipeline import Call, Pipeline
 from freehold.functions.registry import Functions
 from freehold.identity.principal import Origin
 from tests.functions.conftest import as_role

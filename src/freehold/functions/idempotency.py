@@ -24,7 +24,7 @@ from freehold.functions.results import Answer
 from freehold.identity.principal import Principal
 from freehold.store.session import Transaction
 
-__all__ = ["LONGEST_KEY", "SQL", "IdempotencyKeys", "digest_of"]
+__all__ = ["LONGEST_KEY", "SQL", "digest_of", "once"]
 
 SQL = ("freehold.functions", "answers.sql")
 """The statements that make what this module needs."""
@@ -34,53 +34,49 @@ LARGEST_ANSWER = 1_000_000
 """Bytes of an answer that is remembered."""
 
 
-class IdempotencyKeys:
-    """Remembers what calls were answered. Is the pipeline's `Keys`."""
+async def once(
+    principal: Principal,
+    key: str,
+    function: Function,
+    parameters: Parameters,
+    transaction: Transaction,
+    run: Callable[[], Awaitable[Answer]],
+) -> Answer:
+    """The answer of the first call with a key: run now, or remembered.
 
-    async def once(
-        self,
-        principal: Principal,
-        key: str,
-        function: Function,
-        parameters: Parameters,
-        transaction: Transaction,
-        run: Callable[[], Awaitable[Answer]],
-    ) -> Answer:
-        """The answer of the first call with a key: run now, or remembered.
+    Args:
+        principal: who calls.
+        key: chosen by the caller.
+        function: what is called.
+        parameters: with what.
+        transaction: in which it is run, and its answer is kept.
+        run: makes the call.
 
-        Args:
-            principal: who calls.
-            key: chosen by the caller.
-            function: what is called.
-            parameters: with what.
-            transaction: in which it is run, and its answer is kept.
-            run: makes the call.
-
-        Raises:
-            RequestError: the key is none (400), or a call with it is under way (409); or the answer is too large to be kept.
-            IdempotencyError: the key was used for another call.
-        """
-        check_key(key)
-        messenger = transaction._messenger
-        schemas = messenger.store.schemas
-        entered = f"select c.* from {schemas.entry} cross join lateral"
-        caller = principal.credential
-        claim = await messenger.call(
-            f"{entered} {schemas.own('claim_key')}($3, $4, $5) as c", (caller, key, digest_of(function, parameters))
+    Raises:
+        RequestError: the key is none (400), or a call with it is under way (409); or the answer is too large to be kept.
+        IdempotencyError: the key was used for another call.
+    """
+    check_key(key)
+    messenger = transaction._messenger
+    schemas = messenger.store.schemas
+    entered = f"select c.* from {schemas.entry} cross join lateral"
+    caller = principal.credential
+    claim = await messenger.call(
+        f"{entered} {schemas.own('claim_key')}($3, $4, $5) as c", (caller, key, digest_of(function, parameters))
+    )
+    if claim["state"] != "fresh":
+        return _remembered(claim)
+    answer = await run()
+    if len(answer.body) > LARGEST_ANSWER:
+        raise RequestError(
+            f"the answer has more than {LARGEST_ANSWER:,} bytes, too many to be kept for a repeated call; nothing was done",
+            hint="call without an idempotency key, or for less at once",
         )
-        if claim["state"] != "fresh":
-            return _remembered(claim)
-        answer = await run()
-        if len(answer.body) > LARGEST_ANSWER:
-            raise RequestError(
-                f"the answer has more than {LARGEST_ANSWER:,} bytes, too many to be kept for a repeated call; nothing was done",
-                hint="call without an idempotency key, or for less at once",
-            )
-        told = to_json({name: getattr(answer, name) for name in _KEPT})
-        await messenger.call(
-            f"{entered} {schemas.own('keep_answer')}($3, $4, $5, $6) as c", (caller, key, told, answer.body)
-        )
-        return answer
+    told = to_json({name: getattr(answer, name) for name in _KEPT})
+    await messenger.call(
+        f"{entered} {schemas.own('keep_answer')}($3, $4, $5, $6) as c", (caller, key, told, answer.body)
+    )
+    return answer
 
 
 _KEPT = ("media", "version", "created", "position")

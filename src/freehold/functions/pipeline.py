@@ -11,30 +11,33 @@ A call goes through stages, in this order, and each hands a plain value to the n
 Whoever verified the credential has made the principal before (`authenticate`: `freehold.identity.authentication`). Limits
 come first, so that a flood costs little. Authorising comes after parsing and before anything is read.
 
-A query's session refuses to write. A command's unit of work is committed when the function has returned, and its answer is made
-then; where the function raises, or is cancelled, nothing was written. A command that works in a transaction is committed
-the same way.
+A query's session refuses to write. A command's unit of work, or its transaction, is committed when the function has returned and
+its result can be told; where the function raises, or is cancelled, nothing was written.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count
 from time import perf_counter
 from typing import Any, Protocol
 
 from freehold import errors
 from freehold.errors import AuthenticationError, ForbiddenError, FreeholdError
+from freehold.functions.admission import Admission, AdmittedStream, received
 from freehold.functions.arguments import NONE, Arguments
 from freehold.functions.declaration import Function, Parameters
+from freehold.functions.idempotency import once
 from freehold.functions.results import Answer
 from freehold.identity.principal import Origin, Principal
 from freehold.identity.system import System
 from freehold.model.context import Context
 from freehold.model.permissions import permits
+from freehold.store.running import Backoff
 from freehold.store.session import Session, Transaction
 
-__all__ = ["Admission", "Call", "Keys", "Limiter", "Pipeline", "Sessions", "Timings"]
+__all__ = ["Call", "Limiter", "Pipeline", "Sessions", "Timings"]
 
 LONGEST = 30.0
 """Seconds that a call may take whose function says nothing."""
@@ -88,31 +91,6 @@ class Sessions(Protocol):
         ...
 
 
-class Admission(Protocol):
-    """What a limiter gives a call that it lets in."""
-
-    def end(self) -> None:
-        """Ends it. It may be called again."""
-        ...
-
-    def stream(self) -> None:
-        """The call waits for its client again and again: it answers with a stream, or takes a file. It works only between `resume`
-        and `pause` from now on.
-
-        Raises:
-            LimitError: too many such calls of the caller are under way.
-        """
-        ...
-
-    async def resume(self) -> None:
-        """Waits until it may work."""
-        ...
-
-    def pause(self) -> None:
-        """It is the client's turn: to take an item, or to send the next part."""
-        ...
-
-
 class Limiter(Protocol):
     """Decides who may call now."""
 
@@ -121,27 +99,6 @@ class Limiter(Protocol):
 
         Raises:
             LimitError: it may not; says when it may.
-        """
-        ...
-
-
-class Keys(Protocol):
-    """Remembers what calls with an idempotency key were answered."""
-
-    async def once(
-        self,
-        principal: Principal,
-        key: str,
-        function: Function,
-        parameters: Parameters,
-        transaction: Transaction,
-        run: Callable[[], Awaitable[Answer]],
-    ) -> Answer:
-        """The answer of the first call with the key; that call is run in one transaction with what is remembered.
-
-        Raises:
-            RequestError: the key is none, or a call with it is under way.
-            IdempotencyError: the key was used for another call.
         """
         ...
 
@@ -156,16 +113,12 @@ class Pipeline:
     Args:
         sessions: the database.
         limiter: who may call now; None lets everybody.
-        keys: remembers answers by idempotency key; None refuses such keys.
         timeout: seconds that a call may take whose function says nothing.
     """
 
-    def __init__(
-        self, sessions: Sessions, *, limiter: Limiter | None = None, keys: Keys | None = None, timeout: float = LONGEST
-    ) -> None:
+    def __init__(self, sessions: Sessions, *, limiter: Limiter | None = None, timeout: float = LONGEST) -> None:
         self._sessions = sessions
         self._limiter = limiter
-        self._keys = keys
         self._timeout = timeout
 
     async def run(self, call: Call) -> Answer:
@@ -190,13 +143,13 @@ class Pipeline:
             passed("authorise")
             if call.content is not None and admission is not None:
                 admission.stream()
-                call = replace(call, content=_received(call.content, admission))
+                call = replace(call, content=received(call.content, admission))
             answer = await self._executed(call, context, parameters, passed)
             passed("answer")
             if answer.stream is not None and admission is not None:
                 admission.stream()
                 streams = True
-                return replace(answer, stream=_Admitted(answer.stream, admission))
+                return replace(answer, stream=AdmittedStream(answer.stream, admission))
             return answer
         finally:
             if admission is not None and not streams:
@@ -253,7 +206,7 @@ class Pipeline:
         if function.content:
             return await _taken(call, session, parameters)
         if call.key is not None:
-            return await _tried(function, session, self._once(call, call.key, parameters), seconds)
+            return await _repeated(function, session, _once(call, call.key, parameters), seconds)
         if function.idempotent == "key":
             raise errors.RequestError(
                 f"{function.name} needs an idempotency key",
@@ -263,20 +216,7 @@ class Pipeline:
             return function.result.answer(await function.call(session, **function.values(parameters)))
         if function.takes == "unit":
             return await _in_unit(function, session, parameters)
-        return await _tried(function, session, lambda held: _in_transaction(function, held, parameters), seconds)
-
-    def _once(self, call: Call, key: str, parameters: Parameters) -> Work:
-        """The call of a command with an idempotency key."""
-        keys, principal, function = self._keys, call.principal, call.function
-        if keys is None or principal is None:
-            raise errors.RequestError("idempotency keys are not kept here", hint="call without one")
-
-        async def once(held: Transaction) -> Answer:
-            return await keys.once(
-                principal, key, function, parameters, held, lambda: _in_transaction(function, held, parameters)
-            )
-
-        return once
+        return await _repeated(function, session, lambda held: _in_transaction(function, held, parameters), seconds)
 
     async def _public(self, function: Function, parameters: Parameters) -> Any:
         values = function.values(parameters)
@@ -350,16 +290,31 @@ async def _in_transaction(function: Function, transaction: Transaction, paramete
     return function.result.answer(await function.call(transaction, **function.values(parameters)))
 
 
-async def _tried(function: Function, session: Session, work: Work, seconds: float) -> Answer:
-    """A command in a transaction, again where it lost against another one and says that it may be tried again."""
-    for attempt in range(1, function.attempts + 1):
+def _once(call: Call, key: str, parameters: Parameters) -> Work:
+    """The call of a command with an idempotency key."""
+    function, principal = call.function, call.principal
+
+    async def work(held: Transaction) -> Answer:
+        if principal is None:  # only public functions are called by nobody, and they take no key
+            raise AuthenticationError(f"{function.name} needs a credential")
+        return await once(
+            principal, key, function, parameters, held, lambda: _in_transaction(function, held, parameters)
+        )
+
+    return work
+
+
+async def _repeated(function: Function, session: Session, work: Work, seconds: float) -> Answer:
+    """A command in a transaction, again where it lost against another one and says that it may be run again."""
+    pauses = Backoff()
+    for attempt in count(1):
         try:
             async with session.transaction(deadline=seconds) as transaction:
                 return await work(transaction)
         except errors.SerializationError:
-            if attempt == function.attempts:
+            if attempt >= function.attempts:
                 raise
-            await asyncio.sleep(0.01 * 2**attempt)
+            await asyncio.sleep(pauses.pause(attempt))
     raise AssertionError  # the last attempt returns or raises
 
 
@@ -378,50 +333,6 @@ def _after_timeout(function: Function) -> str:
     return (
         "nothing was written, unless the time ended within the commit: repeat it with an idempotency key, or look first"
     )
-
-
-async def _received(content: AsyncIterator[bytes], admission: Admission) -> AsyncIterator[bytes]:
-    """A file's parts. While one is on its way, others may work: a client that sends slowly holds nothing up."""
-    while True:
-        admission.pause()
-        part = await anext(content, None)
-        await admission.resume()
-        if part is None:
-            return
-        yield part
-
-
-class _Admitted(AsyncIterator[bytes]):
-    """A stream that is admitted anew for each item, and ends its admission when it ends.
-
-    No generator: one that nobody has begun to read runs nothing when it is closed or forgotten, and would keep its admission.
-    """
-
-    def __init__(self, items: AsyncIterator[bytes], admission: Admission) -> None:
-        self._items = items
-        self._admission = admission
-
-    async def __anext__(self) -> bytes:
-        try:
-            await self._admission.resume()
-            item = await anext(self._items)
-        except BaseException:
-            self._admission.end()
-            raise
-        self._admission.pause()
-        return item
-
-    async def aclose(self) -> None:
-        """Ends the stream, read to its end or not."""
-        try:
-            close = getattr(self._items, "aclose", None)
-            if close is not None:
-                await close()
-        finally:
-            self._admission.end()
-
-    def __del__(self) -> None:
-        self._admission.end()
 
 
 def described(error: BaseException) -> FreeholdError:
