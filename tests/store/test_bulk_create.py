@@ -53,7 +53,8 @@ async def test_a_value_comes_back_as_it_went_in(acme: Session) -> None:
 async def test_every_record_is_audited_under_the_call_s_request(acme: Session) -> None:
     result = await acme.create_many(Customer, names(3), chunk=2)
     history = await acme.history(request_id=acme.context.request_id)
-    assert [change.record_id for change in history[::-1]] == [outcome.id for outcome in result.outcomes]
+    assert {change.record_id for change in history} == {outcome.id for outcome in result.outcomes}
+    assert len(history) == 3
     assert {(change.action, change.version, change.actor_id) for change in history} == {
         ("create", 1, acme.context.user_id)
     }
@@ -373,7 +374,7 @@ async def test_another_unique_key_is_an_error_still(acme: Session) -> None:
 # Sources.
 
 
-async def test_items_are_read_no_further_than_two_chunks_ahead(acme: Session) -> None:
+async def test_items_are_read_no_further_than_three_chunks_ahead(acme: Session) -> None:
     read, ahead = 0, []
 
     def source() -> Iterator[Mapping[str, Any]]:
@@ -383,7 +384,9 @@ async def test_items_are_read_no_further_than_two_chunks_ahead(acme: Session) ->
             yield item
 
     await acme.create_many(Customer, source(), chunk=5, progress=lambda told: ahead.append(read - told.done))
-    assert max(ahead) <= 6
+    assert (
+        max(ahead) <= 11
+    )  # two chunks are on their way, and the first item of another one shows that the third is full
     assert len(ahead) == 10
 
 

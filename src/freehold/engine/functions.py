@@ -205,17 +205,17 @@ end $freehold$"""
 
 
 def _create(entity: EntityDescription, schemas: Schemas) -> str:
-    actor, now = f"{schemas.own('actor_id')}()", f"{schemas.own('now')}()"
+    now = f"{schemas.own('now')}()"
     given = ", ".join(_given(field, "$3") for field in entity.given)
     return f"""
 create function {entity_function(schemas, entity, "create")}(uuid, text, jsonb, {_answer(entity)})
 language plpgsql volatile parallel unsafe as $freehold$
 #variable_conflict use_column
-declare _entered uuid := {schemas.own("enter")}($1, $2);
+declare _entered uuid := {schemas.own("enter")}($1, $2); _actor uuid := {schemas.own("actor_id")}();
 begin
     insert into {schemas.table(entity.table)} as t
         (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.given)})
-    select $1, coalesce(r.id, {schemas.own("new_id")}()), 1, {now}, {actor}, {now}, {actor}, {given}
+    select $1, coalesce(r.id, {schemas.own("new_id")}()), 1, {now}, _actor, {now}, _actor, {given}
     from jsonb_populate_record(null::{schemas.table(entity.table)}, $3) as r
     returning {_names(entity.public, "t.")} into {_names(entity.public)};
 end $freehold$"""
@@ -299,16 +299,17 @@ def _following(
 
 def _create_all(entity: EntityDescription, schemas: Schemas) -> str:
     """Inserts the records of a unit of work; each payload has the same keys."""
-    actor, now = f"{schemas.own('actor_id')}()", f"{schemas.own('now')}()"
+    now = f"{schemas.own('now')}()"
     table = schemas.table(entity.table)
     given = ", ".join(_given(field, "($2->0)") for field in entity.given)
     return f"""
 create function {entity_function(schemas, entity, "create_all")}(uuid, jsonb) returns jsonb
 language plpgsql volatile parallel unsafe as $freehold$
+declare _actor uuid := {schemas.own("actor_id")}();
 begin
     insert into {table} as t
         (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.given)})
-    select $1, r.id, 1, {now}, {actor}, {now}, {actor}, {given}
+    select $1, r.id, 1, {now}, _actor, {now}, _actor, {given}
     from jsonb_populate_recordset(null::{table}, $2) as r;
     return null;
 end $freehold$"""

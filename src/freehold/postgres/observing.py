@@ -37,6 +37,11 @@ class PoolFigures:
     idle: int
     waiting: int
 
+    @property
+    def spare(self) -> int:
+        """Connections that calls could have at once."""
+        return self.idle + self.size - self.open - self.waiting
+
 
 def query_logger(observer: Observer) -> Callable[[Any], None]:
     """An observer as the driver calls it, which also gives it a statement's values."""

@@ -80,7 +80,7 @@ def _given(entity: EntityDescription, schemas: Schemas) -> str:
 
 def _insert(entity: EntityDescription, schemas: Schemas) -> str:
     own, given = _names([field.name for field in entity.given]), _names([field.name for field in entity.given], "g.")
-    actor, now = f"{schemas.own('actor_id')}()", f"{schemas.own('now')}()"
+    actor, now = _actor(schemas), f"{schemas.own('now')}()"
     return (
         f"insert into {schemas.table(entity.table)} as t "
         f"(organization_id, id, version, created_at, created_by, updated_at, updated_by, {own}) "
@@ -152,7 +152,12 @@ def _new_value(name: str, *, mixed: bool) -> str:
 
 
 def _bookkeeping(schemas: Schemas) -> str:
-    return f"version = t.version + 1, updated_at = {schemas.own('now')}(), updated_by = {schemas.own('actor_id')}()"
+    return f"version = t.version + 1, updated_at = {schemas.own('now')}(), updated_by = {_actor(schemas)}"
+
+
+def _actor(schemas: Schemas) -> str:
+    """Who acts; as a query of its own, so that it is asked once for a statement and not for each row."""
+    return f"(select {schemas.own('actor_id')}())"
 
 
 def _other(entity: EntityDescription, schemas: Schemas, key: Unique) -> str:

@@ -15,7 +15,7 @@ from freehold.errors import ToleranceError, ValidationError
 from freehold.model.entity import Entity, Input
 from freehold.model.filters import And, Filter, Not, Or, parse_filter
 from freehold.sql.writes import changed_text, matching, removed_text
-from freehold.store.bulk_create import Creation, OnDuplicate, Payloads, named_key
+from freehold.store.bulk_create import Creation, OnDuplicate, Payloads, independent, named_key
 from freehold.store.bulk_state import ACTIONS, Removal, State, after
 from freehold.store.bulk_update import Update, patch_of
 from freehold.store.bulk_where import Sweep
@@ -65,7 +65,7 @@ class BulkWrites:
         progress: OnProgress | None = None,
         on_outcomes: OnOutcomes | None = None,
     ) -> BulkResult:
-        """Creates many records, a thousand in one message and one transaction.
+        """Creates many records, a thousand in one message and one transaction. Two such messages are on their way at a time.
 
             result = await session.create_many(Customer, ({"name": name} for name in names))
             print(result.created, [(each.index, each.error) for each in result.failures])
@@ -75,7 +75,7 @@ class BulkWrites:
         Args:
             entity: their class.
             items: each an `Entity.Create` or a mapping of fields; any iterable or async iterable, read once, and never more
-                than two chunks ahead of what is committed.
+                than three chunks ahead of what is committed.
             on_duplicate: what happens to an item whose unique key a record has already. "error": it fails with UniqueError.
                 "skip": the record stays as it is. "update": the record gets the fields that the item gives and that may
                 change; where it has them already it is `unchanged`, without a version or a change in the log. Of items
@@ -109,7 +109,8 @@ class BulkWrites:
 
         tolerate = 0.0 if _flag("atomic", atomic, "create_many") else None
         tally = self._tally("create_many", progress, on_outcomes, tolerate)
-        return await self._deliver("create_many", items, creation, tally, chunk, tolerate, deadline)
+        abreast = independent(self._messenger.store.registry, description)
+        return await self._deliver("create_many", items, creation, tally, chunk, tolerate, deadline, abreast=abreast)
 
     async def update_many(
         self,
@@ -340,13 +341,17 @@ class BulkWrites:
         chunk: int,
         tolerate: float | None,
         deadline: float,
+        *,
+        abreast: bool = False,
     ) -> BulkResult:
         """Sends the items chunk by chunk: each committed by itself, or all in one transaction that tolerates a share of failures."""
         size = _chunk(chunk, subject)
         if tolerate is None:
             prepare, send = how(Line(self._messenger, self._savepoints), self._reader)
+            whole = self._savepoints is not None
+            room = self._messenger.room if abreast and not whole else None
             async with aclosing(chunks(items, prepare, size, subject)) as incoming:
-                await deliver(incoming, send, tally, whole=self._savepoints is not None)
+                await deliver(incoming, send, tally, whole=whole, room=room)
             return tally.result()
         async with self._whole(deadline) as (messenger, reader, savepoints):
             prepare, send = how(Line(messenger, savepoints), reader)

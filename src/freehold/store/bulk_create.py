@@ -1,7 +1,9 @@
 """Creating many records: one statement for each chunk, and what happens to duplicates."""
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
 
@@ -11,17 +13,18 @@ from pydantic_core import to_json
 from freehold.errors import Issue, UniqueError, ValidationError
 from freehold.model.context import new_id
 from freehold.model.description import EntityDescription
+from freehold.model.entity import Input
 from freehold.model.fields import Unique
 from freehold.model.issues import validation_error
-from freehold.model.registry import suggestion
+from freehold.model.registry import Registry, suggestion
 from freehold.model.values import MAXIMUM_PAYLOAD, to_sql_text
 from freehold.sql.identifiers import Schemas
 from freehold.sql.writes import Duplicates, insert_text
 from freehold.store.chunks import Item
 from freehold.store.delivery import Line, isolated, refused
-from freehold.store.outcomes import Outcome
+from freehold.store.outcomes import Outcome, Report
 
-__all__ = ["Creation", "OnDuplicate", "Payloads", "indexed", "named_key"]
+__all__ = ["Creation", "OnDuplicate", "Payloads", "independent", "indexed", "named_key"]
 
 OnDuplicate = Literal["error", "skip", "update"]
 SUBJECT = "create_many"
@@ -38,6 +41,23 @@ class Payloads:
         self._entity = entity
         # What Pydantic writes differently from how PostgreSQL reads it.
         self._converted = [field.name for field in entity.given if field.kind.name in ("bytes", "duration")]
+        # Documents are written by their own classes' rules, which differ by who asks.
+        self._plain = not self._converted and all(field.kind.name != "json" for field in entity.given)
+        self._names = [field.name for field in entity.given]
+
+    def created(self, id: UUID, checked: Input) -> bytes:
+        """A new record's id and values.
+
+        Raises:
+            ValidationError: as `encode` does.
+        """
+        if not self._plain:
+            return self.encode({"id": id, **{name: getattr(checked, name) for name in self._names}})
+        try:
+            text = checked.__pydantic_serializer__.to_json(checked, warnings=False)
+        except ValueError:
+            raise self._no_json() from None
+        return self._bounded(b'{"id":"%b",%b' % (id.hex.encode(), text[1:]))
 
     def encode(self, values: dict[str, Any]) -> bytes:
         """The values of one record, which are changed on the way.
@@ -51,9 +71,15 @@ class Payloads:
         try:
             text = to_json(values)
         except ValueError:  # Pydantic's too; what was not validated may hold anything
-            raise ValidationError.single(
-                (), "holds what is no JSON, such as a lone surrogate", "json_value", subject=self._entity.name
-            ) from None
+            raise self._no_json() from None
+        return self._bounded(text)
+
+    def _no_json(self) -> ValidationError:
+        return ValidationError.single(
+            (), "holds what is no JSON, such as a lone surrogate", "json_value", subject=self._entity.name
+        )
+
+    def _bounded(self, text: bytes) -> bytes:
         if len(text) > MAXIMUM_PAYLOAD:
             raise ValidationError.single(
                 (), f"is larger than {MAXIMUM_PAYLOAD} bytes in all; split it", "too_long", subject=self._entity.name
@@ -97,6 +123,15 @@ def named_key(entity: EntityDescription, key: str | Sequence[str] | None) -> Uni
     return found[0]
 
 
+def independent(registry: Registry, entity: EntityDescription) -> bool:
+    """Whether new records may be written by two transactions at once without one waiting for the other.
+
+    They may not where they refer to each other, or are counted: then both write the same records, in any order.
+    """
+    targets = [registry.relations[entity.name][str(field.relation)].target for field in entity.references]
+    return all(target is not entity for target in targets) and not registry.counters_of(entity)
+
+
 @dataclass(frozen=True)
 class Creation:
     """How the items of one call are created.
@@ -133,9 +168,13 @@ class Creation:
                 subject=self.entity.name,
             )  # fmt: skip
         id = new_id()
-        values = {field.name: getattr(checked, field.name) for field in self.entity.given}
         given = self._settable(checked.model_fields_set) if self.action == "update" else ()
-        return Item(index, id, self.payloads.encode({"id": id, **values}), fields=given)
+        takes = _taken(checked, self._keys)
+        return Item(index, id.bytes, self.payloads.created(id, checked), fields=given, takes=takes)
+
+    @cached_property
+    def _keys(self) -> Sequence[Unique]:
+        return list(self.entity.unique_keys.values())
 
     def _settable(self, given: Collection[str]) -> tuple[str, ...]:
         """The given fields that an update sets: not the key's own, which are the same (but for their case)."""
@@ -143,36 +182,36 @@ class Creation:
         same = {name for name in self.key.fields if name not in self.key.ignore_case}
         return tuple(field.name for field in self.entity.changeable if field.name in given and field.name not in same)
 
-    async def send(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+    async def send(self, items: Sequence[Item], report: Report) -> None:
         """Creates the records of a chunk."""
-        await isolated(items, outcomes, self._insert if self.key is None else self._upsert)
+        await isolated(items, report, self._insert if self.key is None else self._upsert)
 
-    async def _insert(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+    async def _insert(self, items: Sequence[Item], report: Report) -> None:
         try:
             await self.line.send(insert_text(self.entity, self.schemas), _rows(items))
         except UniqueError:
             if len(items) == 1:
                 raise
-            await isolated(items, outcomes, self._insert_others)
+            await isolated(items, report, self._insert_others)
         else:
-            outcomes += [Outcome(item.index, "created", item.id, 1) for item in items]
+            report.created([(item.index, item.key) for item in items])
 
-    async def _insert_others(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+    async def _insert_others(self, items: Sequence[Item], report: Report) -> None:
         """All but duplicates. Of which key they are is clear where there is one; else each is sent alone, for its own error."""
         answer = await self.line.send(insert_text(self.entity, self.schemas, Duplicates(None, "skip")), _rows(items))
         missing = {id for id, *_ in answer}
-        outcomes += [Outcome(item.index, "created", item.id, 1) for item in items if str(item.id) not in missing]
+        report.created([(item.index, item.key) for item in items if str(item.id) not in missing])
         keys = list(self.entity.unique_keys.items())
         for item in items:
             if str(item.id) not in missing:
                 continue
             if len(keys) == 1:
                 name, key = keys[0]
-                outcomes.append(refused(item, UniqueError(self.entity.name, key.fields, constraint=name)))
+                report.add(refused(item, UniqueError(self.entity.name, key.fields, constraint=name)))
             else:
-                await isolated([item], outcomes, self._insert)
+                await isolated([item], report, self._insert)
 
-    async def _upsert(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+    async def _upsert(self, items: Sequence[Item], report: Report) -> None:
         given = {item.fields for item in items}
         union = {name for fields in given for name in fields}
         duplicates = Duplicates(
@@ -190,9 +229,27 @@ class Creation:
             if action == "later":
                 later.append(item)
             else:
-                outcomes.append(Outcome(item.index, action, None if other is None else UUID(other), version))
+                report.add(Outcome(item.index, action, None if other is None else UUID(other), version))
         if later:
-            await isolated(later, outcomes, self._upsert)
+            await isolated(later, report, self._upsert)
+
+
+def _taken(checked: Input, keys: Sequence[Unique]) -> tuple[int, ...]:
+    """What an input would have in unique keys, as a hash for each that is about it: nulls are equal to nothing.
+
+    Chunks whose items have the same do not travel together. It is enough to be right nearly always: see `delivery`.
+    """
+    found = []
+    for number, key in enumerate(keys):
+        values = [_same(getattr(checked, name, None), name in key.ignore_case) for name in key.fields]
+        if None not in values and all(getattr(checked, name, value) == value for name, value in key.where.items()):
+            with contextlib.suppress(TypeError):  # an input that was not validated may hold anything
+                found.append(hash((number, *values)))
+    return tuple(found)
+
+
+def _same(value: Any, ignoring_case: bool) -> Any:
+    return value.casefold() if ignoring_case and isinstance(value, str) else value
 
 
 def _rows(items: Sequence[Item], *, given: bool = False) -> bytes:

@@ -12,7 +12,7 @@ from freehold.sql.writes import moved_text
 from freehold.store.bulk_update import conflicts, expected
 from freehold.store.chunks import Item
 from freehold.store.delivery import Line, isolated
-from freehold.store.outcomes import Action, Outcome, Touched
+from freehold.store.outcomes import Action, Outcome, Report, Touched
 from freehold.store.reader import Reader
 
 __all__ = ["Removal", "State", "touched"]
@@ -46,13 +46,13 @@ class Removal:
     def prepare(self, index: int, raw: Any) -> Item:
         """Checks an item: a record as it was read, or (id, version)."""
         id, version = expected(self.entity, raw, index)
-        return Item(index, id, b'{"id":"%b","version":%d}' % (str(id).encode(), version), version)
+        return Item(index, id.bytes, b'{"id":"%b","version":%d}' % (str(id).encode(), version), version)
 
-    async def send(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+    async def send(self, items: Sequence[Item], report: Report) -> None:
         """Deletes or restores the records of a chunk."""
-        await isolated(items, outcomes, self._send)
+        await isolated(items, report, self._send)
 
-    async def _send(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+    async def _send(self, items: Sequence[Item], report: Report) -> None:
         statement = moved_text(self.entity, self.schemas, self.state)
         answer = await self.line.send(statement, b"[%b]" % b",".join([item.text for item in items]))
         told = {id: (what, version) for id, what, version in answer["items"]}
@@ -60,13 +60,12 @@ class Removal:
         for item in items:
             what, version = told[str(item.id)]
             if what == "done":
-                outcomes.append(
-                    Outcome(item.index, ACTIONS[self.state], item.id, after(self.entity, self.state, version))
-                )
+                now = after(self.entity, self.state, version)
+                report.add(Outcome(item.index, ACTIONS[self.state], item.id, now))
             else:
                 refused.append((item, what, version))
         self.reached.extend(touched(answer["touched"], self.registry))
-        outcomes += await conflicts(self.entity, self.reader, refused)
+        report.add(*await conflicts(self.entity, self.reader, refused))
 
 
 def after(entity: EntityDescription, state: State, version: int) -> int:

@@ -16,7 +16,7 @@ from freehold.store.bulk_create import Payloads, indexed
 from freehold.store.chunks import Item
 from freehold.store.delivery import Line, isolated
 from freehold.store.messages import checked_id, checked_version
-from freehold.store.outcomes import Outcome
+from freehold.store.outcomes import Outcome, Report
 from freehold.store.reader import MAXIMUM_IDS, Reader
 
 __all__ = ["Update", "conflicts", "expected", "patch_of"]
@@ -66,13 +66,13 @@ class Update:
             )
         changes = self.payloads.encode({name: getattr(checked, name) for name in fields})
         text = b'{"id":"%b","version":%d,"changes":%b}' % (str(id).encode(), version, changes)
-        return Item(index, id, text, version, fields)
+        return Item(index, id.bytes, text, version, fields)
 
-    async def send(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+    async def send(self, items: Sequence[Item], report: Report) -> None:
         """Changes the records of a chunk."""
-        await isolated(items, outcomes, self._send)
+        await isolated(items, report, self._send)
 
-    async def _send(self, items: Sequence[Item], outcomes: list[Outcome]) -> None:
+    async def _send(self, items: Sequence[Item], report: Report) -> None:
         union = {name for item in items for name in item.fields}
         fields = tuple(field.name for field in self.entity.changeable if field.name in union)
         arguments = b"[%b]" % b",".join([item.text for item in items])
@@ -80,12 +80,13 @@ class Update:
         told = {id: (what, version) for id, what, version in answer}
         refused = []
         for item in items:
-            what, version = told.get(str(item.id), ("updated", item.version + 1))
+            id = item.id
+            what, version = told.get(str(id), ("updated", item.version + 1))
             if what in ("updated", "unchanged"):
-                outcomes.append(Outcome(item.index, what, item.id, version))
+                report.add(Outcome(item.index, what, id, version))
             else:
                 refused.append((item, what, version))
-        outcomes += await conflicts(self.entity, self.reader, refused)
+        report.add(*await conflicts(self.entity, self.reader, refused))
 
 
 def patch_of(entity: EntityDescription, changes: Any, index: int | None) -> Any:

@@ -15,7 +15,7 @@ from freehold.sql.writes import Matching, matching_text
 from freehold.store.bulk_state import touched
 from freehold.store.chunks import Item
 from freehold.store.delivery import Line, about_rows, isolated
-from freehold.store.outcomes import Action, Outcome, Tally
+from freehold.store.outcomes import Action, Outcome, Report, Tally
 
 __all__ = ["Sweep"]
 
@@ -67,44 +67,44 @@ class Sweep:
 
     async def _next(self, tally: Tally) -> bool:
         """The next records; false where there are no more."""
-        outcomes: list[Outcome] = []
+        report = Report()
         try:
-            met = await self._chunk(tally, outcomes)
+            met = await self._chunk(tally, report)
         finally:
-            tally.add(sorted(outcomes, key=lambda outcome: outcome.index))
+            tally.settle(report)
         self.index += met
         return met == self.size
 
-    async def _chunk(self, tally: Tally, outcomes: list[Outcome]) -> int:
+    async def _chunk(self, tally: Tally, report: Report) -> int:
         try:
             answer = await self.line.send(self.text(self.after is not None, False), self._arguments())
         except FreeholdError as error:
             if not about_rows(error):
                 raise
-            return await self._isolated(tally, outcomes)
-        self._told(answer, outcomes, tally, {})
+            return await self._isolated(tally, report)
+        self._told(answer, report, tally, {})
         items = answer["items"]
         self.after = items[-1][0] if items else self.after
         return len(items)
 
-    async def _isolated(self, tally: Tally, outcomes: list[Outcome]) -> int:
+    async def _isolated(self, tally: Tally, report: Report) -> int:
         """Asks which records they are, so that those which fail can do so alone."""
         text = matching_text(self.entity, self.schemas, self.matching, after=self.after is not None)
         found = await self.line.send(text, self._arguments())
-        items = [Item(self.index + place, UUID(id), b"", 1) for place, id in enumerate(found)]
+        items = [Item(self.index + place, UUID(id).bytes, b"", 1) for place, id in enumerate(found)]
 
-        async def send(part: Sequence[Item], told: list[Outcome]) -> None:
+        async def send(part: Sequence[Item], told: Report) -> None:
             answer = await self.line.send(self.text(False, True), self._arguments(part))
             self._told(answer, told, tally, {str(item.id): item.index for item in part})
 
-        await isolated(items, outcomes, send)
+        await isolated(items, report, send)
         self.after = found[-1] if found else self.after
         return len(found)
 
-    def _told(self, answer: Any, outcomes: list[Outcome], tally: Tally, indexes: dict[str, int]) -> None:
+    def _told(self, answer: Any, report: Report, tally: Tally, indexes: dict[str, int]) -> None:
         for place, (id, what, version) in enumerate(answer["items"]):
             action, now = self.outcome(what, version)
-            outcomes.append(Outcome(indexes.get(id, self.index + place), action, UUID(id), now))
+            report.add(Outcome(indexes.get(id, self.index + place), action, UUID(id), now))
         tally.touched += touched(answer.get("touched", ()), self.registry)
 
     def _arguments(self, items: Sequence[Item] = ()) -> bytes:

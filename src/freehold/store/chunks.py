@@ -1,6 +1,7 @@
 """Items of any iterable, checked and encoded, in chunks of bounded size."""
 
 import asyncio
+import builtins
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,19 +22,28 @@ TURN = 32
 class Item:
     """An item that was checked.
 
+    Many of them live at once, so they are made of what Python's garbage collector does not have to follow.
+
     Args:
         index: in the order in which the items came, from 0.
-        id: of the record.
+        key: the 16 bytes of the record's id.
         text: as JSON.
         version: that is expected of the record.
         fields: that it gives.
+        takes: the hashes of what it would have in unique keys.
     """
 
     index: int
-    id: UUID
+    key: bytes
     text: bytes
     version: int = 0
     fields: tuple[str, ...] = ()
+    takes: tuple[int, ...] = ()
+
+    @property
+    def id(self) -> UUID:
+        """Of the record."""
+        return UUID(bytes=self.key)
 
 
 @dataclass(slots=True)
@@ -43,12 +53,16 @@ class Chunk:
     Args:
         items: in their order.
         failed: those that were refused before.
+        bytes: of the items' texts.
+        keys: of the items.
+        takes: what some of them take in unique keys.
     """
 
     items: list[Item] = field(default_factory=list)
     failed: list[Outcome] = field(default_factory=list)
     bytes: int = 0
-    ids: set[UUID] = field(default_factory=set)
+    keys: set[builtins.bytes] = field(default_factory=set)
+    takes: set[int] = field(default_factory=set)
 
     def full(self, size: int) -> bool:
         """Whether the next item belongs to another chunk."""
@@ -56,13 +70,18 @@ class Chunk:
 
     def fits(self, item: Item) -> bool:
         """Whether an item may come along: within the bytes, and not about a record that another item here is about."""
-        return item.id not in self.ids and (not self.items or self.bytes + len(item.text) <= MAXIMUM_BYTES)
+        return item.key not in self.keys and (not self.items or self.bytes + len(item.text) <= MAXIMUM_BYTES)
 
     def add(self, item: Item) -> None:
         """Takes an item."""
         self.items.append(item)
-        self.ids.add(item.id)
+        self.keys.add(item.key)
+        self.takes.update(item.takes)
         self.bytes += len(item.text) + 1
+
+    def meets(self, other: "Chunk") -> bool:
+        """Whether an item here and one there take the same in a unique key, so that the later one is to fail."""
+        return not self.takes.isdisjoint(other.takes)
 
 
 async def chunks(

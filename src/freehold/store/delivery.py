@@ -1,15 +1,23 @@
 """Chunks on their way to the database.
 
-While one chunk is at the server the next one is checked and encoded, and no more: so memory is bounded, and both sides
-work. Items are read in the caller's own task; what is sent is in another one.
+While chunks are at the server the next one is checked and encoded, and no more: so memory is bounded, and both sides
+work. Items are read in the caller's own task; what is sent is in others. Where each chunk is a transaction of its own and the
+records do not depend on each other, two are at the server at once, on two connections, if one is free.
+
+Two chunks that are on their way at once wait for each other nowhere but at unique keys: there it is decided by chance which
+one fails. So a chunk whose items take what items of another one take goes after it. That is told by comparing values in
+Python; where the database finds more of them equal (its rules for the case of letters are its own), either may fail, and
+exactly one does.
 
 A chunk that fails because of a row is halved until the rows that fail are alone. What fails for another reason (no
 connection, no time) ends the call.
 """
 
 import asyncio
+import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -20,7 +28,7 @@ from freehold.errors import BulkError, DatabaseError, FreeholdError, Issue, Seri
 from freehold.model.context import new_id
 from freehold.store.chunks import Chunk, Item
 from freehold.store.messages import Messenger
-from freehold.store.outcomes import Outcome, Tally
+from freehold.store.outcomes import Outcome, Report, Tally
 
 __all__ = ["Line", "Savepoints", "Send", "about_rows", "deliver", "isolated", "refused"]
 
@@ -33,62 +41,97 @@ class Savepoints(Protocol):
         ...
 
 
-Send = Callable[[Sequence[Item], list[Outcome]], Awaitable[None]]
+Send = Callable[[Sequence[Item], Report], Awaitable[None]]
 """Writes items, and adds to the list what became of each as soon as that is certain."""
 
+ABREAST = 2
+"""Chunks that are on their way at once, at most."""
 ATTEMPTS = 8
 """How often a message is sent that loses against other transactions."""
 _ABOUT_ROWS = ("22", "23", "44", "P0")
 """Classes of SQLSTATE that a row's values or a table's trigger are the reason of."""
 
 
-async def deliver(incoming: AsyncIterator[Chunk], send: Send, tally: Tally, *, whole: bool) -> None:
-    """Sends chunk after chunk, and tells what became of them.
+async def deliver(
+    incoming: AsyncIterator[Chunk], send: Send, tally: Tally, *, whole: bool, room: Callable[[], bool] | None = None
+) -> None:
+    """Sends chunk after chunk, and tells what became of them, in their order.
 
     Args:
         incoming: the chunks.
         send: writes the items of one.
         tally: is told.
         whole: whether nothing is committed when the call ends early, so that errors go on as they are.
+        room: whether a second chunk may be on its way at the moment, where its items do not meet those of the first;
+            None: never.
 
     Raises:
         BulkError: something ended the call after part of it was committed.
     """
-    sending: asyncio.Task[None] | None = None
+    flights: deque[_Flight] = deque()
     try:
         async for chunk in incoming:
-            if sending is not None:
-                await sending
-            sending = asyncio.create_task(_settled(chunk, send, tally))
-        if sending is not None:
-            await sending
+            if room is not None:
+                await asyncio.sleep(0)  # what was sent takes its connection
+            while flights and not (room is not None and _abreast(chunk, flights) and room()):
+                await flights[0].landed()
+                flights.popleft().tell(tally)
+            flights.append(_Flight(chunk, send))
+        while flights:
+            await flights[0].landed()
+            flights.popleft().tell(tally)
     except Exception as error:
-        await _finished(sending)
+        await _ended(flights, tally)
         if whole or not tally.written or isinstance(error, BulkError):
             raise
         raise BulkError(error, result=tally.result()) from error
     except BaseException:
-        if sending is not None:
-            sending.cancel()
-        await _finished(sending)
+        for flight in flights:
+            flight.task.cancel()
+        await _ended(flights, tally)
         raise
 
 
-async def _finished(sending: "asyncio.Task[None] | None") -> None:
-    """Waits for the chunk that is under way, so that what became of it is told too."""
-    if sending is not None:
-        await asyncio.wait([sending])
-        if not sending.cancelled():
-            sending.exception()  # it is the error that goes on, or came after it
+def _abreast(chunk: Chunk, flights: Collection["_Flight"]) -> bool:
+    """Whether a chunk may be on its way beside those that are."""
+    return len(flights) < ABREAST and not any(chunk.meets(flight.chunk) for flight in flights)
 
 
-async def _settled(chunk: Chunk, send: Send, tally: Tally) -> None:
-    outcomes = list(chunk.failed)
-    try:
-        if chunk.items:
-            await send(chunk.items, outcomes)
-    finally:
-        tally.add(sorted(outcomes, key=lambda outcome: outcome.index))
+class _Flight:
+    """A chunk on its way, and what became of its items.
+
+    Args:
+        chunk: it.
+        send: writes its items.
+    """
+
+    def __init__(self, chunk: Chunk, send: Send) -> None:
+        self.chunk = chunk
+        self._report = Report(chunk.failed)
+        self.task = asyncio.create_task(self._fly(send))
+
+    async def _fly(self, send: Send) -> None:
+        if self.chunk.items:
+            await send(self.chunk.items, self._report)
+
+    async def landed(self) -> None:
+        """Waits for its end, and raises what ended it."""
+        await self.task
+
+    def tell(self, tally: Tally) -> None:
+        """Tells what is known of it."""
+        tally.settle(self._report)
+
+
+async def _ended(flights: Collection[_Flight], tally: Tally) -> None:
+    """Waits for the chunks that are under way, so that what became of them is told too."""
+    if flights:
+        await asyncio.wait([flight.task for flight in flights])
+    for flight in flights:
+        if not flight.task.cancelled():
+            flight.task.exception()  # it is the error that goes on, or came after it
+        with contextlib.suppress(Exception):  # of the caller's own function: another error ends the call already
+            flight.tell(tally)
 
 
 class Line:
@@ -140,21 +183,21 @@ def about_rows(error: FreeholdError) -> bool:
     return isinstance(error, errors.UniqueError | errors.ReferenceError)
 
 
-async def isolated(items: Sequence[Item], outcomes: list[Outcome], send: Send) -> None:
+async def isolated(items: Sequence[Item], report: Report, send: Send) -> None:
     """Writes items, of which those that fail do so alone."""
     try:
-        await send(items, outcomes)
+        await send(items, report)
     except FreeholdError as error:
         if not about_rows(error):
             raise
         if len(items) == 1:
-            outcomes.append(refused(items[0], error))
+            report.add(refused(items[0], error))
             return
     else:
         return
     middle = len(items) // 2
-    await isolated(items[:middle], outcomes, send)
-    await isolated(items[middle:], outcomes, send)
+    await isolated(items[:middle], report, send)
+    await isolated(items[middle:], report, send)
 
 
 def refused(item: Item, error: FreeholdError) -> Outcome:

@@ -94,6 +94,10 @@ class Messenger:
         """Whether it sends in a transaction that somebody else ends."""
         return self.channel is not self.store.pool
 
+    def room(self) -> bool:
+        """Whether another message could be sent at once, beside those that are on their way."""
+        return not self.held and self.store.pool.figures.spare > 0
+
     @asynccontextmanager
     async def apart(self) -> AsyncIterator[None]:
         """Where it sends in a transaction, what fails inside leaves the transaction as it was before."""

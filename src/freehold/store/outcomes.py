@@ -1,7 +1,7 @@
 """What a bulk call says of each of its items, kept in little room."""
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, overload
 from uuid import UUID
@@ -16,6 +16,7 @@ __all__ = [
     "OnProgress",
     "Outcome",
     "Outcomes",
+    "Report",
     "Tally",
     "Touched",
 ]
@@ -71,6 +72,38 @@ OnProgress: TypeAlias = Callable[[BulkProgress], object]
 OnOutcomes: TypeAlias = Callable[[Sequence[Outcome]], object]
 
 
+class Report:
+    """What became of the items of a chunk, as soon as it is certain.
+
+    Args:
+        outcomes: those that are known.
+    """
+
+    __slots__ = ("_created", "_others")
+
+    def __init__(self, outcomes: Iterable[Outcome] = ()) -> None:
+        self._created: list[tuple[int, bytes]] = []
+        self._others = list(outcomes)
+
+    def add(self, *outcomes: Outcome) -> None:
+        """Adds outcomes, in any order."""
+        self._others += outcomes
+
+    def created(self, items: Iterable[tuple[int, bytes]]) -> None:
+        """Adds items that were created, each as its index and its record's id: what becomes of most, and takes the least room so."""
+        self._created += items
+
+    @property
+    def plain(self) -> Sequence[tuple[int, bytes]] | None:
+        """All items in their order, where all were created."""
+        return None if self._others else self._created
+
+    def outcomes(self) -> list[Outcome]:
+        """All outcomes, in the order of the items."""
+        made = [Outcome(index, "created", UUID(bytes=key), 1) for index, key in self._created]
+        return sorted([*made, *self._others], key=lambda outcome: outcome.index)
+
+
 class Outcomes(Sequence[Outcome]):
     """Outcomes in the order of the items, of which each takes 29 bytes until it is looked at."""
 
@@ -91,6 +124,13 @@ class Outcomes(Sequence[Outcome]):
         self._actions.append(_NUMBERS[outcome.action])
         self._ids += _NOBODY if outcome.id is None else outcome.id.bytes
         self._versions.append(outcome.version or 0)
+
+    def extend_created(self, items: Sequence[tuple[int, bytes]]) -> None:
+        """Adds later items that were created, each as its index and its record's id."""
+        self._indexes.extend([index for index, _ in items])
+        self._actions += bytes([_NUMBERS["created"]]) * len(items)
+        self._ids += b"".join([key for _, key in items])
+        self._versions.extend([1] * len(items))
 
     def __len__(self) -> int:
         return len(self._actions)
@@ -218,6 +258,17 @@ class Tally:
                 self._outcomes.append(outcome)
         if self._on_outcomes is not None and outcomes:
             self._on_outcomes(outcomes)
+        if self._progress is not None:
+            self._progress(BulkProgress(self.done, self.failed))
+
+    def settle(self, report: Report) -> None:
+        """Takes what became of a chunk's items."""
+        created = report.plain
+        if created is None or self._on_outcomes is not None:
+            self.add(report.outcomes())
+            return
+        self._counts["created"] += len(created)
+        self._outcomes.extend_created(created)
         if self._progress is not None:
             self._progress(BulkProgress(self.done, self.failed))
 
