@@ -46,10 +46,18 @@ class RowReader:
 
     def read(self, cls: type[EntityT], rows: Sequence[Sequence[Any]]) -> list[EntityT]:
         """An entity of each row."""
-        return [self._one(cls, row) for row in rows]
+        if rows and len(rows[0]) != len(self._names):
+            raise ValueError(f"{len(rows[0])} columns are not those of {len(self._names)} fields")
+        names, converters, made = self._names, self._converters, self.made
+        records = []
+        for row in rows:
+            values = dict(zip(names, row, strict=False))
+            if converters:
+                self._convert(cls, values)
+            records.append(made(cls, values))
+        return records
 
-    def _one(self, cls: type[EntityT], row: Sequence[Any]) -> EntityT:
-        values = dict(zip(self._names, row, strict=True))
+    def _convert(self, cls: type[EntityT], values: dict[str, Any]) -> None:
         for name, convert in self._converters:
             value = values[name]
             if value is not None:
@@ -62,15 +70,17 @@ class RowReader:
                         "stored_value",
                         subject=cls.__name__,
                     ) from None
-        return self.made(cls, values)
 
     def made(self, cls: type[EntityT], values: dict[str, Any]) -> EntityT:
-        """An entity of a row's values: what `model_construct` makes, without its search for aliases and defaults."""
+        """An entity of a row's values: what `model_construct` makes, without its search for aliases and defaults.
+
+        All that are made here share the set of given fields. Pydantic copies it where it makes another model of one.
+        """
         if self._absent:
             values.update(self._absent)
         record = cls.__new__(cls)
         _set(record, "__dict__", values)
-        _set(record, "__pydantic_fields_set__", self._given.copy())
+        _set(record, "__pydantic_fields_set__", self._given)
         _set(record, "__pydantic_extra__", None)
         _set(record, "__pydantic_private__", None)
         if self._hook:
