@@ -91,17 +91,19 @@ def parse_order(
         ValidationError: an unknown, unsortable, private or repeated field.
     """
     if order_by is None or isinstance(order_by, str):
-        return _parse_word(order_by, entity, vocabulary, subject)
+        return _parse_words(() if order_by is None else (order_by,), entity, vocabulary, subject)
+    if type(order_by) is list and len(order_by) <= MAXIMUM_ORDERS and all(type(item) is str for item in order_by):
+        return _parse_words(tuple(order_by), entity, vocabulary, subject)
     items = [order_by] if isinstance(order_by, Order) else order_by
     return _parse_order(items, entity, vocabulary, subject)
 
 
 @lru_cache(maxsize=4096)
-def _parse_word(
-    order_by: str | None, entity: EntityDescription, vocabulary: Vocabulary | None, subject: str
+def _parse_words(
+    words: tuple[str, ...], entity: EntityDescription, vocabulary: Vocabulary | None, subject: str
 ) -> tuple[Sort, ...]:
-    """The usual order, by one field or by none: the same object each time, so that statements can be kept for it."""
-    return _parse_order([] if order_by is None else [order_by], entity, vocabulary, subject)
+    """The usual order, by names of fields: the same object each time, so that statements can be kept for it."""
+    return _parse_order(words, entity, vocabulary, subject)
 
 
 def _parse_order(

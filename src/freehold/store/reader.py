@@ -331,7 +331,7 @@ class Reader:
         )  # fmt: skip
         rows = await self._messenger.rows(statement)
         total = rows[0]["total"] if with_total else None
-        found = [row for row in rows if row["j"] is not None]
+        found = [row for row in rows if row["j"] is not None] if with_total else rows
         page = found[: asked.limit]
         records = [row["j"] for row in (page[::-1] if asked.backward else page)]
         text = b"[%b]" % b",".join(records)
