@@ -1,5 +1,7 @@
 """The seal: no organization and no actor but the context's own, whatever SQL somebody gets to run."""
 
+import hashlib
+import hmac
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +10,7 @@ import pytest
 
 from freehold import Address, Context, Database, Session
 from freehold.errors import ConfigurationError, IsolationError
+from freehold.model.context import new_id
 from freehold.model.seal import Seal
 from tests.conftest import Server, new_context
 from tests.probe import enter, plain, scratch, sealed
@@ -30,6 +33,11 @@ async def forged(acme: Session, rival: Session) -> dict[str, tuple[str, str]]:
     return {
         "no context": (str(theirs.organization_id), ""),
         "no seal": (str(theirs.organization_id), theirs.as_setting),
+        "our seal, divided later": (f"{ours.organization_id}{ours.as_setting[0]}", own[:64] + ours.as_setting[1:]),
+        "our seal, divided earlier": (
+            str(ours.organization_id)[:-1],
+            f"{own[:64]}{str(ours.organization_id)[-1]}{ours.as_setting}",
+        ),
         "our seal, their organization": (str(theirs.organization_id), own),
         "our seal, their context": (str(theirs.organization_id), own[:64] + theirs.as_setting),
         "our organization, another actor": (str(ours.organization_id), own[:64] + theirs.as_setting),
@@ -188,3 +196,16 @@ def test_where_an_address_has_its_password(monkeypatch: pytest.MonkeyPatch) -> N
     assert Address(url="postgresql://a@h/d").secret is None
     monkeypatch.setenv("PGPASSWORD", "from outside")
     assert Address(host="h").secret == "from outside"
+
+
+def test_a_seal_is_the_hmac_of_what_it_vouches_for() -> None:
+    context = Context(new_id(), new_id(), request_id="näher")
+    key = hashlib.pbkdf2_hmac("sha256", b"a secret of the program", b"freehold.seal", 20_000)
+    seal = Seal("a secret of the program")
+    for told, found in [
+        (context.as_setting, seal.apply(context)),
+        ('{"as_of":"x"}', seal.apply(context, '{"as_of":"x"}')),
+    ]:
+        vouched = hmac.digest(key, f"{context.organization_id}{told}".encode(), "sha256").hex()
+        assert found == vouched + told
+    assert seal.prove("tidying up") == hmac.digest(key, b"system:tidying up", "sha256").hex() + "system:tidying up"

@@ -159,7 +159,7 @@ class Creation:
             checked = raw
         elif isinstance(raw, Mapping):
             try:
-                checked = model.model_validate(raw if type(raw) is dict else dict(raw))
+                checked = model.__pydantic_validator__.validate_python(raw if type(raw) is dict else dict(raw))
             except pydantic.ValidationError as error:
                 raise indexed(index, error, self.entity.name) from None
         else:
