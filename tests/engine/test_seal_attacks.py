@@ -100,9 +100,13 @@ async def test_a_context_of_the_past_is_believed_with_its_seal_only(raw: Connect
         assert caught.value.sqlstate == state
 
 
-async def test_an_error_does_not_quote_the_seal(acme: Session) -> None:
+@pytest.mark.parametrize(
+    "before", ["", "61865521127"]
+)  # PostgreSQL words it otherwise where it overflows before it is no number
+@pytest.mark.parametrize("type", ["int", "numeric", "float8", "uuid", "timestamptz"])
+async def test_an_error_does_not_quote_the_seal(acme: Session, before: str, type: str) -> None:
     with pytest.raises(FreeholdError) as caught:
-        await acme.sql(None, "select current_setting('freehold.context')::int as x")
+        await acme.sql(None, f"select ('{before}' || current_setting('freehold.context'))::{type} as x")
     assert sealed(acme.context)[:64] not in f"{caught.value} {caught.value.as_dict()}"
 
 

@@ -172,6 +172,11 @@ class Pool:
         waiting = sum(not waiter.done() for waiter in self._waiters)
         return PoolFigures(self._size, self._open, len(self._idle), waiting)
 
+    @property
+    def room(self) -> bool:
+        """Whether another call would have a connection at once."""
+        return self.figures.spare > 0
+
     async def __aenter__(self) -> "Pool":
         self._settle_in(asyncio.get_running_loop())
         first = await self._acquire()

@@ -146,6 +146,12 @@ _SERIALIZATION = {
 }
 
 
+def _without_values(message: str) -> str:
+    """A message about a value without the value, which stands in quotes: behind a colon, or in the middle."""
+    before, _, rest = message.partition('"')
+    return before.rstrip(" :") + rest.rpartition('"')[2] if rest else message
+
+
 def _from_class(state: str, message: str, error: asyncpg.PostgresError) -> FreeholdError:
     if state in _SERIALIZATION:
         # PostgreSQL's message says what kind of conflict it was; it names no row.
@@ -165,7 +171,7 @@ def _from_class(state: str, message: str, error: asyncpg.PostgresError) -> Freeh
         )
     if state[:2] in ("22", "54"):
         # What follows is the value, which may be one that the caller is not to see, or the context's seal.
-        return ValidationError.single((), message.partition(': "')[0], f"data_{state}", subject="a value")
+        return ValidationError.single((), _without_values(message), f"data_{state}", subject="a value")
     if state[:2] == "28":
         return ConfigurationError(
             f"the database refused the login: {message}", hint="check user and password of the connection URL"

@@ -96,7 +96,7 @@ class Messenger:
 
     def room(self) -> bool:
         """Whether another message could be sent at once, beside those that are on their way."""
-        return not self.held and self.store.pool.figures.spare > 0
+        return not self.held and self.store.pool.room
 
     @asynccontextmanager
     async def apart(self) -> AsyncIterator[None]:

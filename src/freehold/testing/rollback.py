@@ -88,6 +88,10 @@ class _Calls:
     def on_undo(self, take_back: Any) -> None:
         pass  # each call is kept where it succeeds
 
+    @property
+    def room(self) -> bool:
+        return False  # one transaction takes one call at a time
+
     async def begin(self, terms: Terms, *, timeout: float | None = None) -> "_Nested":  # noqa: ARG002  # as a pool's
         nested = _Nested(self._held, terms)
         await nested.begin(self._forget)
