@@ -42,7 +42,7 @@ class Savepoints(Protocol):
 
 
 Send = Callable[[Sequence[Item], Report], Awaitable[None]]
-"""Writes items, and adds to the list what became of each as soon as that is certain."""
+"""Writes items, and adds to the report what became of each as soon as that is certain."""
 
 ABREAST = 2
 """Chunks that are on their way at once, at most."""
