@@ -42,7 +42,7 @@ class Thing(Entity):
 
 
 class Weight(Entity):
-    grams: float = field(default=0.0)
+    grams: float | None = field(default=None)
 
 
 application = Application("plain", entities=[Thing, Weight])
