@@ -7,6 +7,9 @@ from random import Random
 from typing import Any, TypeVar
 from uuid import UUID
 
+import asyncpg
+
+from benchmarks.contenders.driver import Driver, driver
 from benchmarks.contenders.freehold import Freehold, freehold
 from benchmarks.contenders.handwritten import HandWritten, handwritten
 from benchmarks.contenders.increments import (
@@ -82,21 +85,26 @@ def own_edit(world: World, worker: int, workers: int) -> Iterator[Edit]:
 
 def made(edit: Edit, answer: Any) -> None:
     """Keep the version for the next edit of the customer; if this one is repeated, it is to change something again."""
-    edit.customer.version = answer.version
+    edit.customer.version = value(answer, "version")
     edit.credit += 1
 
 
+def value(answer: Any, name: str) -> Any:
+    """Entities, models and mapped objects alike have the fields as attributes, and the driver's rows by name."""
+    return answer[name] if isinstance(answer, asyncpg.Record) else getattr(answer, name)
+
+
 def record(_: object, answer: Any) -> dict[str, object]:
-    """Entities, models and mapped objects alike have the fields as attributes."""
-    return {name: getattr(answer, name) for name in FIELDS}
+    """All fields."""
+    return {name: value(answer, name) for name in FIELDS}
 
 
 def edited(edit: Edit, answer: Any) -> dict[str, object]:
     """The record, with what must differ from answer to answer in relation to the edit."""
     return record(None, answer) | {
-        "credit": answer.credit - edit.credit,
-        "version": answer.version - edit.version,
-        "updated_at": answer.updated_at > answer.created_at,
+        "credit": value(answer, "credit") - edit.credit,
+        "version": value(answer, "version") - edit.version,
+        "updated_at": value(answer, "updated_at") > value(answer, "created_at"),
     }
 
 
@@ -125,6 +133,7 @@ def targets(asyncpg: float, orm: float | None = None) -> list[Target]:
 
 
 FREEHOLD = ("freehold", "Freehold")
+DRIVER = ("driver", "the driver alone, Freehold's statement")
 ASYNCPG = ("asyncpg", "asyncpg, hand-written, Pydantic")
 SQLALCHEMY = ("sqlalchemy", "SQLAlchemy async ORM")
 REPOSITORY = ("advanced-alchemy", "advanced-alchemy repository")
@@ -162,6 +171,7 @@ LIST_ENTITIES = Benchmark(
     title="The 50 newest customers, as objects",
     contenders=[
         contender(*FREEHOLD, freehold, Freehold.list_entities),
+        contender(*DRIVER, driver, Driver.list_rows),
         contender(*ASYNCPG, handwritten, HandWritten.list_entities),
         contender(*SQLALCHEMY, orm, Orm.list_entities),
         contender(*REPOSITORY, repository, Repository.list_entities),
@@ -176,6 +186,7 @@ UPDATE = Benchmark(
     title="One field of a customer, from an expected version, audited",
     contenders=[
         contender(*FREEHOLD, freehold, Freehold.update),
+        contender(*DRIVER, driver, Driver.update),
         contender(*ASYNCPG, handwritten, HandWritten.update),
         contender("sqlalchemy", "SQLAlchemy ORM, update ... returning", orm, Orm.update),
         contender("sqlalchemy-flush", "SQLAlchemy ORM, get and flush", orm, Orm.get_and_flush),

@@ -1,6 +1,7 @@
 """Two chunks on their way at once: when they may, when they must not, and that what is told stays in order."""
 
 import asyncio
+import enum
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -185,9 +186,13 @@ async def test_inside_a_transaction_chunks_go_one_after_the_other(
 
 
 async def test_a_partial_key_holds_up_only_what_it_is_about(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Address(Entity, unique=[Unique("owner", where={"main": True})]):
+    class Use(enum.Enum):
+        MAIN = "main"
+        OTHER = "other"
+
+    class Address(Entity, unique=[Unique("owner", where={"use": "main"})]):
         owner: str = field(max_length=20)
-        main: bool = field(default=False)
+        use: Use = field(default=Use.OTHER)
 
     async with session_of(server, Address) as session:
         gate = Gate(monkeypatch, {1})
@@ -196,7 +201,7 @@ async def test_a_partial_key_holds_up_only_what_it_is_about(server: Server, monk
         gate.open(1)
         assert (await call).created == 2
         again = Gate(monkeypatch, {1})
-        main = [{"owner": "x", "main": True}, {"owner": "x", "main": True}]
+        main = [{"owner": "x", "use": "main"}, {"owner": "x", "use": Use.MAIN}]
         call = asyncio.create_task(session.create_many(Address, main, chunk=1))
         await again.reached(lambda gate: gate.under_way == 1)
         await settled()
@@ -205,9 +210,7 @@ async def test_a_partial_key_holds_up_only_what_it_is_about(server: Server, monk
         assert actions(await call) == ["created", "failed"]
 
 
-async def test_a_cancelled_call_ends_with_both_chunks_ended(
-    acme: Session, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_cancelled_call_ends_with_both_chunks_ended(acme: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch, {1, 2})
     call = asyncio.create_task(acme.create_many(Customer, names(6), chunk=2))
     await gate.reached(lambda gate: gate.under_way == 2)

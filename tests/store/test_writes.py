@@ -502,3 +502,13 @@ async def test_letters_of_all_alphabets_have_cases(acme: Session) -> None:
     with pytest.raises(errors.UniqueError):
         await acme.create(Customer, name="y", email="élan@ß.test")
     await acme.create(Customer, name="z", email="elan@ß.test")
+
+
+async def test_a_copy_of_a_record_does_not_change_what_others_say_was_given(acme: Session) -> None:
+    for name in ("one", "two"):
+        await acme.create(Customer, name=name)
+    one, two = (await acme.list(Customer, order_by="name")).records
+    given = set(two.model_fields_set)
+    copied = one.model_copy(update={"unheard_of": 1})
+    assert "unheard_of" in copied.model_fields_set
+    assert one.model_fields_set == two.model_fields_set == given

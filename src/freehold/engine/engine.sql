@@ -25,8 +25,8 @@ create table if not exists {engine}.seals (
     made_at timestamptz not null default clock_timestamp()
 );
 
--- The one gate. An organization counts only with its seal, which whoever set it must have had the key for. What was sealed is the organization's
--- 36 characters and the rest of the context behind them: another division of the same text is no UUID of that length.
+-- The one gate. An organization counts only with its seal, which whoever set it must have had the key for. What was sealed is one text,
+-- the organization and the context behind it; its length, which is always the same, says where the one ends.
 create or replace function {engine}.organization_id() returns uuid
 language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -276,8 +276,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set extr
 declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, new, actor_id, request_id, client_ip, user_agent)
-    select n.organization_id, tg_argv[0], n.id, 'create', n.version, to_jsonb(n.*),
-        who.*
+    select n.organization_id, tg_argv[0], n.id, 'create', n.version, to_jsonb(n.*), who.*
     from new_rows n
     cross join (select (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent' offset 0) as who;
     return null;
@@ -288,8 +287,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set extr
 declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
-    select n.organization_id, tg_argv[0], n.id, 'update', n.version, to_jsonb(o.*), to_jsonb(n.*),
-        who.*
+    select n.organization_id, tg_argv[0], n.id, 'update', n.version, to_jsonb(o.*), to_jsonb(n.*), who.*
     from new_rows n join old_rows o on o.organization_id = n.organization_id and o.id = n.id
     cross join (select (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent' offset 0) as who;
     return null;
@@ -304,8 +302,7 @@ begin
     select n.organization_id, tg_argv[0], n.id,
         case when n.deleted_at is not null and o.deleted_at is null then 'delete'
             when n.deleted_at is null and o.deleted_at is not null then 'restore' else 'update' end,
-        n.version, to_jsonb(o.*), to_jsonb(n.*),
-        who.*
+        n.version, to_jsonb(o.*), to_jsonb(n.*), who.*
     from new_rows n join old_rows o on o.organization_id = n.organization_id and o.id = n.id
     cross join (select (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent' offset 0) as who;
     return null;
@@ -316,8 +313,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set extr
 declare _context jsonb := {engine}.context();
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, actor_id, request_id, client_ip, user_agent)
-    select o.organization_id, tg_argv[0], o.id, tg_argv[1], o.version, to_jsonb(o.*),
-        who.*
+    select o.organization_id, tg_argv[0], o.id, tg_argv[1], o.version, to_jsonb(o.*), who.*
     from old_rows o
     cross join (select (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent' offset 0) as who;
     return null;

@@ -148,8 +148,9 @@ _SERIALIZATION = {
 
 def _without_values(message: str) -> str:
     """A message about a value without the value, which stands in quotes: behind a colon, or in the middle."""
-    before, _, rest = message.partition('"')
-    return before.rstrip(" :") + rest.rpartition('"')[2] if rest else message
+    before, quoted, rest = message.partition('"')
+    after = rest.rpartition('"')[2] if '"' in rest else ""
+    return before.rstrip(" :") + after if quoted else message
 
 
 def _from_class(state: str, message: str, error: asyncpg.PostgresError) -> FreeholdError:

@@ -65,7 +65,7 @@ class BulkWrites:
         progress: OnProgress | None = None,
         on_outcomes: OnOutcomes | None = None,
     ) -> BulkResult:
-        """Creates many records, a thousand in one message and one transaction. Two such messages are on their way at a time.
+        """Creates many records, a thousand in one message and one transaction. At most two such messages are on their way at a time.
 
             result = await session.create_many(Customer, ({"name": name} for name in names))
             print(result.created, [(each.index, each.error) for each in result.failures])
@@ -348,10 +348,9 @@ class BulkWrites:
         size = _chunk(chunk, subject)
         if tolerate is None:
             prepare, send = how(Line(self._messenger, self._savepoints), self._reader)
-            whole = self._savepoints is not None
-            room = self._messenger.room if abreast and not whole else None
+            room = self._messenger.room if abreast else None
             async with aclosing(chunks(items, prepare, size, subject)) as incoming:
-                await deliver(incoming, send, tally, whole=whole, room=room)
+                await deliver(incoming, send, tally, whole=self._savepoints is not None, room=room)
             return tally.result()
         async with self._whole(deadline) as (messenger, reader, savepoints):
             prepare, send = how(Line(messenger, savepoints), reader)

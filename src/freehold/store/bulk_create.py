@@ -1,6 +1,7 @@
 """Creating many records: one statement for each chunk, and what happens to duplicates."""
 
 import contextlib
+import enum
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -160,7 +161,7 @@ class Creation:
             checked = raw
         elif isinstance(raw, Mapping):
             try:
-                checked = model.__pydantic_validator__.validate_python(raw if type(raw) is dict else dict(raw))
+                checked = model.model_validate(raw if type(raw) is dict else dict(raw))
             except pydantic.ValidationError as error:
                 raise indexed(index, error, self.entity.name) from None
         else:
@@ -243,7 +244,7 @@ def _taken(checked: Input, keys: Sequence[Unique]) -> tuple[int, ...]:
     found = []
     for number, key in enumerate(keys):
         values = [_same(getattr(checked, name, None), name in key.ignore_case) for name in key.fields]
-        if None not in values and all(getattr(checked, name, value) == value for name, value in key.where.items()):
+        if None not in values and _about(checked, key):
             with contextlib.suppress(TypeError):  # an input that was not validated may hold anything
                 found.append(hash((number, *values)))
     return tuple(found)
@@ -251,6 +252,12 @@ def _taken(checked: Input, keys: Sequence[Unique]) -> tuple[int, ...]:
 
 def _same(value: Any, ignoring_case: bool) -> Any:
     return value.casefold() if ignoring_case and isinstance(value, str) else value
+
+
+def _about(checked: Input, key: Unique) -> bool:
+    """Whether a partial key is about an input."""
+    given = {name: getattr(checked, name, value) for name, value in key.where.items()}
+    return {name: value.value if isinstance(value, enum.Enum) else value for name, value in given.items()} == key.where
 
 
 def _rows(items: Sequence[Item], *, given: bool = False) -> bytes:

@@ -1,7 +1,6 @@
 """Items of any iterable, checked and encoded, in chunks of bounded size."""
 
 import asyncio
-import builtins
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,31 +52,31 @@ class Chunk:
     Args:
         items: in their order.
         failed: those that were refused before.
-        bytes: of the items' texts.
+        length: of the items' texts, in bytes.
         keys: of the items.
         takes: what some of them take in unique keys.
     """
 
     items: list[Item] = field(default_factory=list)
     failed: list[Outcome] = field(default_factory=list)
-    bytes: int = 0
-    keys: set[builtins.bytes] = field(default_factory=set)
+    length: int = 0
+    keys: set[bytes] = field(default_factory=set)
     takes: set[int] = field(default_factory=set)
 
     def full(self, size: int) -> bool:
         """Whether the next item belongs to another chunk."""
-        return len(self.items) + len(self.failed) >= size or self.bytes >= MAXIMUM_BYTES
+        return len(self.items) + len(self.failed) >= size or self.length >= MAXIMUM_BYTES
 
     def fits(self, item: Item) -> bool:
         """Whether an item may come along: within the bytes, and not about a record that another item here is about."""
-        return item.key not in self.keys and (not self.items or self.bytes + len(item.text) <= MAXIMUM_BYTES)
+        return item.key not in self.keys and (not self.items or self.length + len(item.text) <= MAXIMUM_BYTES)
 
     def add(self, item: Item) -> None:
         """Takes an item."""
         self.items.append(item)
         self.keys.add(item.key)
         self.takes.update(item.takes)
-        self.bytes += len(item.text) + 1
+        self.length += len(item.text) + 1
 
     def meets(self, other: "Chunk") -> bool:
         """Whether an item here and one there take the same in a unique key, so that the later one is to fail."""

@@ -74,12 +74,10 @@ async def deliver(
             if room is not None:
                 await asyncio.sleep(0)  # what was sent takes its connection
             while flights and not (room is not None and _abreast(chunk, flights) and room()):
-                await flights[0].landed()
-                flights.popleft().tell(tally)
+                await _land(flights, tally)
             flights.append(_Flight(chunk, send))
         while flights:
-            await flights[0].landed()
-            flights.popleft().tell(tally)
+            await _land(flights, tally)
     except Exception as error:
         await _ended(flights, tally)
         if whole or not tally.written or isinstance(error, BulkError):
@@ -114,13 +112,15 @@ class _Flight:
         if self.chunk.items:
             await send(self.chunk.items, self._report)
 
-    async def landed(self) -> None:
-        """Waits for its end, and raises what ended it."""
-        await self.task
-
     def tell(self, tally: Tally) -> None:
         """Tells what is known of it."""
         tally.settle(self._report)
+
+
+async def _land(flights: deque[_Flight], tally: Tally) -> None:
+    """Waits for the end of the first chunk, and tells what became of it; one that failed stays among them."""
+    await flights[0].task
+    flights.popleft().tell(tally)
 
 
 async def _ended(flights: Collection[_Flight], tally: Tally) -> None:

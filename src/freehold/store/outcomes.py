@@ -248,8 +248,18 @@ class Tally:
         """Whether something was changed."""
         return any(self._counts[action] for action in ("created", "updated", "deleted", "restored"))
 
-    def add(self, outcomes: Sequence[Outcome]) -> None:
-        """Takes the outcomes of a chunk, in the order of its items."""
+    def settle(self, report: Report) -> None:
+        """Takes what became of a chunk's items, and tells the caller."""
+        created = report.plain
+        if created is not None and self._on_outcomes is None:
+            self._counts["created"] += len(created)
+            self._outcomes.extend_created(created)
+        else:
+            self._take(report.outcomes())
+        if self._progress is not None:
+            self._progress(BulkProgress(self.done, self.failed))
+
+    def _take(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
             self._counts[outcome.action] += 1
             if outcome.error is not None and (self._most is None or len(self.failures) < self._most):
@@ -258,19 +268,6 @@ class Tally:
                 self._outcomes.append(outcome)
         if self._on_outcomes is not None and outcomes:
             self._on_outcomes(outcomes)
-        if self._progress is not None:
-            self._progress(BulkProgress(self.done, self.failed))
-
-    def settle(self, report: Report) -> None:
-        """Takes what became of a chunk's items."""
-        created = report.plain
-        if created is None or self._on_outcomes is not None:
-            self.add(report.outcomes())
-            return
-        self._counts["created"] += len(created)
-        self._outcomes.extend_created(created)
-        if self._progress is not None:
-            self._progress(BulkProgress(self.done, self.failed))
 
     def result(self) -> BulkResult:
         """What the call has done until now."""
