@@ -104,6 +104,7 @@ def tell_proof(proof: Proof) -> Facts:
     return {
         "held": proof.held,
         "leaked": len(proof.leaks),
+        "leaks": [leak.as_dict() for leak in proof.leaks],
         "unproved": len(proof.unproved),
         "attempts_made": len(proof.outcomes),
         "groups": groups,

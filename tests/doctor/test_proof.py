@@ -8,9 +8,11 @@ from uuid import UUID
 import pytest
 
 from freehold import Application, Database, Entity, Unique, field, reference
+from freehold.doctor import sides
 from freehold.doctor.connecting import connecting
 from freehold.doctor.proof import Proof, attempt_isolation
 from freehold.doctor.querying import querying
+from freehold.doctor.sides import Side
 from freehold.testing import prove_isolation
 from tests.conftest import Server
 from tests.probe import plain, scratch
@@ -38,6 +40,27 @@ async def test_isolation_holds(server: Server, name: str) -> None:
     proof = await proved(server, name)
     assert proof.held, told(proof)
     assert len(proof.outcomes) > 300
+
+
+BY_INDEX = "update pg_class set relpages = 1, reltuples = 1000000000"
+"""Makes the planner believe that tables are large, and read them by an index."""
+
+
+async def test_it_does_not_matter_how_the_planner_reads_a_table(
+    server: Server, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = []
+
+    async def fill(side: Side, *more: Any) -> None:
+        await sides.fill(side, *more)
+        filled.append(side)
+        if len(filled) == 2:
+            async with plain(server.admin_address(name)) as admin:
+                await admin.execute(BY_INDEX)
+
+    monkeypatch.setattr("freehold.doctor.proof.fill", fill)
+    proof = await proved(server, name)
+    assert proof.held, told(proof)
 
 
 async def weakened(server: Server, name: str, script: str) -> Proof:
