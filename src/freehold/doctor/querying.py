@@ -68,7 +68,6 @@ TABLE = {
 
 IN_ANY_ORDER = {
     "table_to_xml": "select table_to_xml('{t}', true, false, '') as all",
-    "database_to_xml": "select database_to_xml(true, false, '')::text as all",
     "error by cast": "select * from {t} a where (a::text)::integer = 0",
 }
 """Reads whose rows come as the planner chose to read the table: which of the attacker's own they tell first says nothing."""
@@ -94,6 +93,7 @@ REFUSED_OF_TABLE = {
 }
 
 ENGINE = {
+    "database_to_xml": "select database_to_xml(true, false, '')::text as all",
     "log": "select * from {e}.log where organization_id is distinct from cast({own} as uuid)",
     "log of theirs": "select * from {e}.log where organization_id = cast(:organization as uuid)",
     "log by change": "select l.* from {e}.log l where l.new::text like '%' || :mark || '%'",

@@ -37,6 +37,7 @@ __all__ = [
     "Or",
     "Target",
     "Where",
+    "constant",
     "find_target",
     "operators_of",
     "parse_filter",
@@ -143,6 +144,22 @@ def parse_filter(
     if parser.issues:
         raise ValidationError(parser.issues, subject=subject)
     return parsed
+
+
+def constant(filter_: Filter) -> bool | None:
+    """What a filter says of any record whatever; None where it depends on the record."""
+    match filter_:
+        case And(items):
+            said = {constant(item) for item in items}
+            return False if False in said else None if None in said else True
+        case Or(items):
+            said = {constant(item) for item in items}
+            return True if True in said else None if None in said else False
+        case Not(item):
+            inner = constant(item)
+            return None if inner is None else not inner
+        case _:
+            return None
 
 
 class _Parser:

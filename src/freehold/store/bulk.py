@@ -13,7 +13,7 @@ from uuid import UUID
 
 from freehold.errors import ToleranceError, ValidationError
 from freehold.model.entity import Entity, Input
-from freehold.model.filters import And, Filter, Not, Or, parse_filter
+from freehold.model.filters import Filter, constant, parse_filter
 from freehold.sql.writes import changed_text, matching, removed_text
 from freehold.store.bulk_create import Creation, OnDuplicate, Payloads, independent, named_key
 from freehold.store.bulk_state import ACTIONS, Removal, State, after
@@ -396,22 +396,6 @@ def _share(value: Any, subject: str) -> float | None:
 
 def _some(filter_: Filter, everything: Any, subject: str) -> Filter:
     """The filter, where it says something or is meant to say nothing."""
-    if not _flag("everything", everything, subject) and _says(filter_) is True:
+    if not _flag("everything", everything, subject) and constant(filter_) is True:
         raise _wrong("where", "matches every record; give a condition, or everything=True", subject)
     return filter_
-
-
-def _says(filter_: Filter) -> bool | None:
-    """What a filter says of any record whatever; None where it depends on the record."""
-    match filter_:
-        case And(items):
-            said = {_says(item) for item in items}
-            return False if False in said else None if None in said else True
-        case Or(items):
-            said = {_says(item) for item in items}
-            return True if True in said else None if None in said else False
-        case Not(item):
-            inner = _says(item)
-            return None if inner is None else not inner
-        case _:
-            return None
