@@ -28,8 +28,10 @@ async def test_hundreds_of_cuts_leave_what_was_told(
     chance = Random(f"{SEED}/{cancelled}/{timeout}")
 
     async def caller(number: int) -> None:
-        for turn in range(40 * ROUNDS):
+        turn = 0
+        while turn < 40 * ROUNDS or min(ledger.counts[:2]) <= 20:  # chance may break fewer of them
             await work(far, session, ledger, f"{number}-{turn}", account.id, chance, cancelled=cancelled)
+            turn += 1
 
     async with asyncio.TaskGroup() as group:
         for number in range(8):

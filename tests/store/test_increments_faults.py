@@ -128,7 +128,7 @@ async def test_a_server_that_ends_connections(library: Database, shelf: Session,
 
     async def caller() -> None:
         nonlocal acknowledged, refused
-        while ended < 100:
+        while ended < 100 or refused + acknowledged <= 100:  # one call may meet several ends
             try:
                 await shelf.increment(Resource, record.id, views=1)
                 acknowledged += 1
