@@ -161,15 +161,16 @@ def _privileges(entity: EntityDescription, schemas: Schemas, roles: Roles) -> li
 
 def _triggers(entity: EntityDescription, schemas: Schemas) -> list[str]:
     table, name = schemas.table(entity.table), literal(entity.name)
+    hidden = "".join(f", {literal(key.column)}" for key in entity.index_keys)
     removal = literal("purge" if entity.soft_delete else "delete")
     update = "log_update_soft" if entity.soft_delete else "log_update"
     return [
         f"create or replace trigger log_create after insert on {table} referencing new table as new_rows "
-        f"for each statement execute function {schemas.own('log_create')}({name})",
+        f"for each statement execute function {schemas.own('log_create')}({name}{hidden})",
         f"create or replace trigger log_update after update on {table} referencing old table as old_rows new table as new_rows "
-        f"for each statement execute function {schemas.own(update)}({name})",
+        f"for each statement execute function {schemas.own(update)}({name}{hidden})",
         f"create or replace trigger log_delete after delete on {table} referencing old table as old_rows "
-        f"for each statement execute function {schemas.own('log_delete')}({name}, {removal})",
+        f"for each statement execute function {schemas.own('log_delete')}({name}, {removal}{hidden})",
         f"select {schemas.own('note_entities')}()",
     ]
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from sqlalchemy import (
     CheckConstraint,
     Column,
+    Computed,
     ForeignKeyConstraint,
     Index,
     MetaData,
@@ -24,6 +25,7 @@ from sqlalchemy.types import TypeEngine
 from freehold.model.description import EntityDescription, FieldDescription, constraint_name
 from freehold.model.fields import Index as DeclaredIndex
 from freehold.model.fields import Unique
+from freehold.model.index_keys import IndexKey
 from freehold.model.registry import Registry
 from freehold.sql.identifiers import Schemas, literal, quoted
 
@@ -49,12 +51,13 @@ def _build_table(entity: EntityDescription, registry: Registry, schemas: Schemas
         entity.table,
         metadata,
         *(_column(field, schemas) for field in _ordered(entity)),
+        *(_key_column(key) for key in entity.index_keys),
         PrimaryKeyConstraint("organization_id", "id", name=f"{entity.table}_pkey"),
         *_references(entity, registry, schemas),
         *_checks(entity),
     )
     for field in entity.own:
-        column = table.c[field.name]
+        column = table.c[field.index_column]
         if field.declaration.unique:
             key = _caseless(field.name) if field.declaration.ignore_case else column
             name = constraint_name(entity.table, [field.name], "key")
@@ -91,6 +94,12 @@ def _column(field: FieldDescription, schemas: Schemas) -> Column[Any]:
         server_default=None if default is None else _as_text(default),
         comment=field.declaration.description,
     )
+
+
+def _key_column(key: IndexKey) -> Column[Any]:
+    """The generated column that stands in for a Decimal in indexes."""
+    kind = postgresql.BIGINT() if key.sql == "bigint" else Text(collation=COLLATION)
+    return Column(key.column, kind, Computed(_as_text(key.expression(quoted(key.field))), persisted=True))
 
 
 def declared_default(field: FieldDescription) -> str | None:
@@ -213,7 +222,7 @@ def _composite(entity: EntityDescription, key: DeclaredIndex | Unique, table: Ta
     if unique and entity.soft_delete:
         conditions.append("deleted_at is null")
     ignored = key.ignore_case if isinstance(key, Unique) else ()
-    columns = [_caseless(name) if name in ignored else table.c[name] for name in key.fields]
+    columns = [_caseless(name) if name in ignored else table.c[entity.fields[name].index_column] for name in key.fields]
     where = _as_text(" and ".join(conditions)) if conditions else None
     Index(entity.key_name(key), table.c.organization_id, *columns, unique=unique, postgresql_where=where)
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from freehold.model.fields import Counting, Declaration, Index, Unique
+from freehold.model.index_keys import IndexKey
 from freehold.model.kinds import Kind
 
 __all__ = ["BASE_FIELDS", "EntityDescription", "FieldDescription", "constraint_name", "plural_snake"]
@@ -37,6 +38,7 @@ class FieldDescription:
         nullable: whether `| None` was written.
         declaration: what `field(...)`, `reference(...)` or `counter(...)` said.
         base: whether it comes from the base (id, version, ...).
+        index_key: the generated column that indexes have in its place; None where they have the column itself, or there are none.
     """
 
     name: str
@@ -45,6 +47,7 @@ class FieldDescription:
     nullable: bool
     declaration: Declaration
     base: bool = False
+    index_key: IndexKey | None = None
 
     @property
     def private(self) -> bool:
@@ -57,6 +60,11 @@ class FieldDescription:
         if self.declaration.target is None:
             return None
         return self.name.removesuffix("_id")
+
+    @property
+    def index_column(self) -> str:
+        """The column that indexes, conditions and orders use."""
+        return self.index_key.column if self.index_key else self.name
 
     @property
     def sql_type(self) -> str:
@@ -106,6 +114,11 @@ class EntityDescription:
     def decimals(self) -> tuple[FieldDescription, ...]:
         """The own fields whose values are stored with a declared number of places."""
         return tuple(field for field in self.own if field.kind.name == "decimal")
+
+    @cached_property
+    def index_keys(self) -> tuple[IndexKey, ...]:
+        """The generated columns that stand in for fields in indexes."""
+        return tuple(field.index_key for field in self.own if field.index_key)
 
     @cached_property
     def spelled(self) -> bool:

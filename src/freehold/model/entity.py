@@ -31,6 +31,7 @@ from freehold.model.declarations import (
 from freehold.model.description import BASE_FIELDS, EntityDescription, FieldDescription, plural_snake
 from freehold.model.exposure import Expose, ExposureError, parse_exposed
 from freehold.model.fields import UNREAD, Declaration, Index, Unique, counter, field, reference
+from freehold.model.index_keys import IndexKey
 from freehold.model.inputs import prepared
 from freehold.model.kinds import KindError, kind_of, split_optional
 from freehold.model.moments import respelled
@@ -210,6 +211,7 @@ def _describe(
     if problem:
         raise DeclarationError(f"{cls.__name__}: {problem}")
     fields: dict[str, FieldDescription] = {}
+    composed = {name for key in (*unique, *indexes) for name in key.fields}
     for name, info in cls.model_fields.items():
         base = name in BASE_FIELDS
         if name == "deleted_at" and not soft_delete:
@@ -222,7 +224,9 @@ def _describe(
         declaration = cls.__declared__.get(name) or Declaration(default=info.default, default_factory=factory)
         if not base:
             _check_name(cls, name)
-        fields[name] = _describe_field(cls, name, info.annotation, declaration, base=base)
+        described = _describe_field(cls, name, info.annotation, declaration, base=base)
+        indexed = declaration.index or declaration.unique or name in composed
+        fields[name] = replace(described, index_key=_index_key(described)) if indexed else described
     description = EntityDescription(
         name=cls.__name__,
         table=table or plural_snake(cls.__name__),
@@ -272,6 +276,14 @@ def _describe_field(
         if problem:
             raise DeclarationError(f"{where}: {problem}")
     return described
+
+
+def _index_key(field: FieldDescription) -> IndexKey | None:
+    """The column that stands in for an indexed field; None where its own operators can use an index."""
+    digits, places = field.declaration.digits, field.declaration.places
+    if field.kind.name != "decimal" or field.kind.many or digits is None or places is None:
+        return None
+    return IndexKey(field.name, digits, places)
 
 
 def _problem(field: FieldDescription) -> str | None:

@@ -99,7 +99,7 @@ def field(
         pattern: a regular expression (Rust's syntax) that a str must match somewhere; anchor it with ^ and $.
         ge, gt, le, lt: bounds of a number, date, datetime, time or timedelta. They become a CHECK constraint too.
         digits, places: a Decimal's digits in all, and those after the point. A Decimal needs both.
-        index: an index on (organization, field, id).
+        index: an index on (organization, field, id), which filters and orders use. For scalars; that of a Decimal is on a generated column.
         unique: no two records of an organization have the same value; deleted records do not count.
         ignore_case: with `unique`: values that differ only in case are the same.
         lowercase: a str is kept in small letters, however it is given; bounds and pattern hold for the small letters.

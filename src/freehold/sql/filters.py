@@ -4,12 +4,14 @@ See `freehold.model.filters` for what they mean. A condition may come out null w
 as `is not true`, so nulls never turn into matches.
 """
 
+from decimal import Decimal
 from typing import cast
 
 from pydantic import BaseModel
 
 from freehold.model.description import EntityDescription
 from freehold.model.filters import And, Compare, Filter, Not, Or, Target
+from freehold.model.index_keys import IndexKey
 from freehold.model.kinds import split_optional
 from freehold.model.registry import Relation
 from freehold.sql.identifiers import Schemas, quoted
@@ -69,6 +71,9 @@ def _compare(target: Target, operator: str, value: object, alias: str, arguments
     if operator in ("ne", "not_in"):
         opposite = _compare(target, "eq" if operator == "ne" else "in", value, alias, arguments)
         return f"({opposite}) is not true"
+    key = target.field.index_key
+    if key is not None and operator != "is_null":
+        return _compare_key(key, operator, value, alias, arguments)
     kind = target.kind
     column = _column(target, alias, arguments)
     sql_type = kind.sql_type
@@ -86,6 +91,21 @@ def _compare(target: Target, operator: str, value: object, alias: str, arguments
     if operator == "starts_with":
         return _starts_with(column, str(value), arguments)
     return f"{column} {_COMPARISONS[operator]} {arguments.add(value, sql_type)}"
+
+
+def _compare_key(key: IndexKey, operator: str, value: object, alias: str, arguments: Arguments) -> str:
+    """A condition on a Decimal as one on the column that its index has: the same rows, found by the index."""
+    column = f"{alias}.{quoted(key.column)}"
+    if operator == "in":
+        keys = [key.equal(item) for item in cast("list[Decimal]", value)]
+        return f"{column} = any ({arguments.add(keys, f'{key.sql}[]')})"
+    if operator == "between":
+        low, high = cast("list[Decimal]", value)
+        bounds = arguments.add(key.at_least(low), key.sql), arguments.add(key.at_most(high), key.sql)
+        return f"{column} between {bounds[0]} and {bounds[1]}"
+    number = cast("Decimal", value)
+    bound = {"eq": key.equal, "gt": key.at_most, "lte": key.at_most, "gte": key.at_least, "lt": key.at_least}[operator]
+    return f"{column} {_COMPARISONS[operator]} {arguments.add(bound(number), key.sql)}"
 
 
 def _starts_with(column: str, prefix: str, arguments: Arguments) -> str:

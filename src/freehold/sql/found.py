@@ -33,14 +33,15 @@ class Found:
     ways: tuple[str, ...] = ()
     every: str = "true"
 
-    def page(self, rows: str, order: str, limit: int, stretches: Sequence[str] = ()) -> str:
+    def page(self, rows: str, order: str, limit: int, stretches: Sequence[str] = (), *, merged: str) -> str:
         """The first rows of a select, in an order.
 
         Args:
             rows: the select, up to the end of its conditions.
-            order: of `t`.
+            order: of `t`, as an index has it.
             limit: how many.
             stretches: conditions on the rows, no two of which hold for one row; none for all rows.
+            merged: the same order by the columns that the select brings, for parts that are put together.
         """
         conditions = [
             "".join(f" and ({part})" for part in parts if part)
@@ -50,9 +51,7 @@ class Found:
         parts = [f"{rows}{condition} order by {order} limit {limit}" for condition in conditions]
         if len(parts) == 1:
             return parts[0]
-        return (
-            f"select t.* from ({' union all '.join(f'({part})' for part in parts)}) as t order by {order} limit {limit}"
-        )
+        return f"select t.* from ({' union all '.join(f'({part})' for part in parts)}) as t order by {merged} limit {limit}"
 
 
 def found_rows(entity: EntityDescription, text: str | None, arguments: Arguments, schemas: Schemas) -> Found:

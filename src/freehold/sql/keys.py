@@ -1,16 +1,22 @@
 """Unique keys as SQL: what their indexes are over, word for word, so that PostgreSQL knows them again."""
 
-from freehold.model.description import EntityDescription
+from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.fields import Unique
 from freehold.sql.identifiers import literal, quoted
 
-__all__ = ["compared", "conflict_target", "covered"]
+__all__ = ["compared", "conflict_target", "covered", "equal"]
 
 
 def compared(key: Unique, alias: str, field: str) -> str:
     """What a key compares of a row: the column, or its lower case."""
     column = f"{alias}.{quoted(field)}"
     return f'(lower({column} collate "default") collate "C")' if field in key.ignore_case else column
+
+
+def equal(field: FieldDescription, alias: str, given: str) -> str:
+    """The condition that a row of the table has the same value as a row that was given, as an index can answer it."""
+    key, column = field.index_key, f"{given}.{quoted(field.name)}"
+    return f"{alias}.{quoted(field.index_column)} = {key.expression(column) if key else column}"
 
 
 def covered(key: Unique, alias: str) -> str:
@@ -21,14 +27,16 @@ def covered(key: Unique, alias: str) -> str:
 
 def conflict_target(entity: EntityDescription, key: Unique) -> str:
     """The key's index as ON CONFLICT infers it: columns, expressions and condition."""
-    columns = ", ".join(["organization_id", *(_inferred(key, name) for name in key.fields)])
+    columns = ", ".join(["organization_id", *(_inferred(entity, key, name) for name in key.fields)])
     conditions = _partial(key, "") + (["deleted_at is null"] if entity.soft_delete else [])
     return f"({columns})" + (f" where {' and '.join(conditions)}" if conditions else "")
 
 
-def _inferred(key: Unique, field: str) -> str:
+def _inferred(entity: EntityDescription, key: Unique, field: str) -> str:
     """As `compared`; the collation stands outside, because PostgreSQL keeps it beside an index's expression and not in it."""
-    return f'(lower({quoted(field)} collate "default")) collate "C"' if field in key.ignore_case else quoted(field)
+    if field in key.ignore_case:
+        return f'(lower({quoted(field)} collate "default")) collate "C"'
+    return quoted(entity.fields[field].index_column)
 
 
 def _partial(key: Unique, prefix: str) -> list[str]:

@@ -8,6 +8,7 @@ has changed since the moment is looked up in the log: a moment in the near past 
 from dataclasses import dataclass
 
 from freehold.model.description import EntityDescription
+from freehold.model.index_keys import IndexKey
 from freehold.sql.identifiers import Schemas, literal, quoted
 
 __all__ = ["Past"]
@@ -28,14 +29,15 @@ class Past(Schemas):
         table, log = self.table(entity.table), self.own("log")
 
         def columns(alias: str, id: str) -> str:
-            return ", ".join(
+            own = [
                 f"null::{field.sql_type} as {quoted(name)}"
                 if (entity.table, name) in self.absent
                 else f"{id} as id"
                 if name == "id"
                 else f"{alias}.{quoted(name)}"
                 for name, field in entity.fields.items()
-            )
+            ]
+            return ", ".join([*own, *(self._key(entity, key, alias) for key in entity.index_keys)])
 
         changed = f"{self.changes(entity)} and l.at > e.moment"
         others = [literal(column) for of, column in sorted(self.absent) if of == entity.table]
@@ -49,6 +51,12 @@ class Past(Schemas):
             f"(select distinct on (l.record_id) l.record_id, l.old from {log} as l where {changed} order by l.record_id, l.position) as x "
             f"cross join lateral jsonb_populate_record(null::{table}, {old}) as r where x.old is not null)"
         )
+
+    def _key(self, entity: EntityDescription, key: IndexKey, alias: str) -> str:
+        """The column that stands in for a Decimal; the log does not keep it."""
+        absent = (entity.table, key.field) in self.absent
+        value = f"null::{key.sql}" if absent else key.expression(f"{alias}.{quoted(key.field)}")
+        return f"{value} as {quoted(key.column)}"
 
     @property
     def entry(self) -> str:

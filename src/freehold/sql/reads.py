@@ -261,11 +261,12 @@ def _listed(
     where = _matching(entity, filter_, arguments, schemas, deleted)
     stretches = () if start is None else _stretches(ways, start, arguments)
     columns = "t.*" if as_json else _plain_columns(shape.fields, "t")
+    order, merged = _order(ways, "t"), _order(ways, "t", indexed=False)
     if lock is None:
-        body = found.page(f"select {columns} {where}", _order(ways, "t"), limit + 1, stretches)
+        body = found.page(f"select {columns} {where}", order, limit + 1, stretches, merged=merged)
     else:  # rows of a union cannot be locked, and one beyond the page is not to be
         beyond = [" or ".join(f"({stretch})" for stretch in stretches)] if stretches else ()
-        body = _locked(found.page(f"select {columns} {where}", _order(ways, "t"), limit, beyond), lock)
+        body = _locked(found.page(f"select {columns} {where}", order, limit, beyond, merged=merged), lock)
     if as_json:
         body = _as_json(shape, ways, body, arguments, schemas)
     if total:
@@ -298,7 +299,9 @@ def _matching(entity: EntityDescription, filter_: Filter, arguments: Arguments, 
     )
 
 
-def _order(sorts: Sequence[Sort], alias: str) -> str:
+def _order(sorts: Sequence[Sort], alias: str, *, indexed: bool = True) -> str:
+    """An order, by the columns that indexes have; otherwise by the fields' own."""
+
     def one(sort: Sort) -> str:
         direction = " desc" if sort.descending else ""
         # PostgreSQL's default is nulls as the highest; said only where it differs, so that plain indexes serve.
@@ -307,7 +310,8 @@ def _order(sorts: Sequence[Sort], alias: str) -> str:
             if sort.nulls_first == sort.descending or not sort.field.nullable
             else f" nulls {'first' if sort.nulls_first else 'last'}"
         )
-        return f"{alias}.{quoted(sort.field.name)}{direction}{nulls}"
+        column = sort.field.index_column if indexed else sort.field.name
+        return f"{alias}.{quoted(column)}{direction}{nulls}"
 
     return ", ".join(map(one, sorts))
 
@@ -321,7 +325,7 @@ def _stretches(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments
     first, rest = sorts[0], sorts[1:]
     if len({sort.descending for sort in sorts}) > 1 or any(sort.field.nullable for sort in rest):
         return [_beyond(sorts, start, arguments)]
-    column = f"t.{quoted(first.field.name)}"
+    column = f"t.{quoted(first.field.index_column)}"
     if start[0] is None:
         behind = [f"{column} is not null"] if first.nulls_first else []
         return [f"{column} is null and {_after(rest, start[1:], arguments)}", *behind]
@@ -332,23 +336,21 @@ def _stretches(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments
 
 def _after(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -> str:
     """One comparison of all fields, which have one direction (seek method: use-the-index-luke.com/no-offset)."""
-    columns = ", ".join(f"t.{quoted(sort.field.name)}" for sort in sorts)
-    values = ", ".join(arguments.add(value, sort.field.kind.sql_type) for sort, value in zip(sorts, start, strict=True))
+    columns = ", ".join(f"t.{quoted(sort.field.index_column)}" for sort in sorts)
+    values = ", ".join(_value(sort, value, arguments) for sort, value in zip(sorts, start, strict=True))
     return f"({columns}) {'<' if sorts[0].descending else '>'} ({values})"
 
 
 def _beyond(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -> str:
     """The condition that a row comes after the start, whatever the directions and wherever nulls are."""
-    columns = [f"t.{quoted(sort.field.name)}" for sort in sorts]
+    columns = [f"t.{quoted(sort.field.index_column)}" for sort in sorts]
     # Beyond in the first field, or equal there and beyond in the second, and so on; built from
     # the last field, so that only values that the text names become arguments.
     beyond: str | None = None
     for sort, column, value in reversed(list(zip(sorts, columns, start, strict=True))):
         further = _further(sort, column, value, arguments)
         if beyond is not None:
-            equal = (
-                f"{column} is null" if value is None else f"{column} = {arguments.add(value, sort.field.kind.sql_type)}"
-            )
+            equal = f"{column} is null" if value is None else f"{column} = {_value(sort, value, arguments)}"
             beyond = f"{equal} and ({beyond})" if further is None else f"{further} or {equal} and ({beyond})"
         else:
             beyond = further
@@ -356,7 +358,7 @@ def _beyond(sorts: Sequence[Sort], start: Sequence[Any], arguments: Arguments) -
     if start[0] is not None and not (first.field.nullable and not first.nulls_first):
         # Implied by the rest, and what lets an index start at the right place.
         operator = "<=" if first.descending else ">="
-        leading = f"{columns[0]} {operator} {arguments.add(start[0], first.field.kind.sql_type)} and "
+        leading = f"{columns[0]} {operator} {_value(first, start[0], arguments)} and "
     return f"{leading}({beyond or 'false'})"
 
 
@@ -364,5 +366,11 @@ def _further(sort: Sort, column: str, value: Any, arguments: Arguments) -> str |
     """The condition that one field lies beyond a value in its direction; None where nothing can."""
     if value is None:
         return f"{column} is not null" if sort.nulls_first else None
-    beyond = f"{column} {'<' if sort.descending else '>'} {arguments.add(value, sort.field.kind.sql_type)}"
+    beyond = f"{column} {'<' if sort.descending else '>'} {_value(sort, value, arguments)}"
     return f"({beyond} or {column} is null)" if sort.field.nullable and not sort.nulls_first else beyond
+
+
+def _value(sort: Sort, value: Any, arguments: Arguments) -> str:
+    """The value of an order field as an argument, in the form of the column that the order uses."""
+    key = sort.field.index_key
+    return arguments.add(key.at_most(value), key.sql) if key else arguments.add(value, sort.field.kind.sql_type)

@@ -16,7 +16,7 @@ from freehold.model.filters import Filter
 from freehold.model.values import to_sql_text
 from freehold.sql.filters import condition
 from freehold.sql.identifiers import Schemas, literal, quoted
-from freehold.sql.keys import compared, conflict_target, covered
+from freehold.sql.keys import compared, conflict_target, covered, equal
 from freehold.sql.statements import Arguments
 
 __all__ = [
@@ -167,7 +167,7 @@ def _other(entity: EntityDescription, schemas: Schemas, key: Unique) -> str:
     """
     if key.ignore_case:
         return "select null::uuid as id, null::integer as version"
-    same = [f"t.{quoted(name)} = g.{quoted(name)}" for name in key.fields] + [covered(key, "t")]
+    same = [equal(entity.fields[name], "t", "g") for name in key.fields] + [covered(key, "t")]
     same += ["t.deleted_at is null"] if entity.soft_delete else []
     return (
         f"select t.id, t.version from {schemas.table(entity.table)} as t where t.organization_id = $2 and w.id is null "

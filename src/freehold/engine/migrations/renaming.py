@@ -1,8 +1,8 @@
 """Tells a renamed table or column from one that goes and another that comes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from freehold.engine.migrations.structure import Structure
+from freehold.engine.migrations.structure import Structure, TableStructure
 from freehold.engine.migrations.writing import Rename
 from freehold.errors import MigrationError
 
@@ -71,12 +71,20 @@ def column_renames(
     found = []
     for table in sorted(before.keys() & after.keys()):
         old, new = before[table].columns, after[table].columns
-        coming = [name for name in new if name not in old]
-        for name in [name for name in old if name not in new]:
+        coming = [name for name in new if name not in old and new[name].generated is None]
+        for name in [name for name in old if name not in new and old[name].generated is None]:
             alike = [f"{table}.{each}" for each in coming if new[each].kind == old[name].kind]
             chosen = choices.choose("column", f"{table}.{name}", alike)
             if chosen is not None:
                 column = chosen.rpartition(".")[2]
                 coming.remove(column)
                 found.append(Rename(table, name, column))
+                found.extend(_renamed_key(table, name, column, before[table], after[table]))
     return found
+
+
+def _renamed_key(table: str, old: str, new: str, before: TableStructure, after: TableStructure) -> Iterator[Rename]:
+    """The column that stands in for a Decimal in indexes has its name."""
+    names = f"_{old}_key", f"_{new}_key"
+    if names[0] in before.columns and names[1] in after.columns:
+        yield Rename(table, *names)

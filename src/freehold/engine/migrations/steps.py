@@ -140,9 +140,10 @@ def _steps(operation: MigrateOperation, created: set[str]) -> Iterator[Step]:
             yield _added(operation, new=operation.table_name in created)
         case ops.DropColumnOp():
             name = f"{operation.table_name}.{operation.column_name}"
+            generated = operation.column_name.startswith("_")  # it is computed from another column, which stays
             yield _step(
-                operation, f"drop the column {name} and its values", on=operation.table_name, destructive=True,
-                shapes=True, warning=BREAKS,
+                operation, f"drop the {'generated column' if generated else 'column'} {name}{'' if generated else ' and its values'}",
+                on=operation.table_name, destructive=not generated, shapes=True, warning=BREAKS,
             )  # fmt: skip
         case ops.AlterColumnOp():
             yield from _altered(operation, new=operation.table_name in created)
@@ -179,6 +180,7 @@ _STABLE = re.compile(
 def _added(operation: ops.AddColumnOp, *, new: bool) -> Step:
     column: Column[object] = operation.column
     default = column.server_default.arg if isinstance(column.server_default, DefaultClause) else None
+    computed = column.computed is not None
     volatile = default is not None and "(" in str(default) and not _STABLE.search(str(default))
     change = f"add the column {operation.table_name}.{column.name}"
     warning = None
@@ -189,7 +191,7 @@ def _added(operation: ops.AddColumnOp, *, new: bool) -> Step:
         change,
         on="" if new else operation.table_name,
         shapes=True,
-        rewrites=volatile and not new,
+        rewrites=(volatile or computed) and not new,
         warning=warning,
     )
 

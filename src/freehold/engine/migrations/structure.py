@@ -15,13 +15,14 @@ ENGINE = "{engine}"
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its type, collation and default as PostgreSQL prints them."""
+    """A column: its type, collation and default as PostgreSQL prints them; or what it is generated from."""
 
     name: str
     type: str
     collation: str | None
     nullable: bool
     default: str | None
+    generated: str | None = None
 
     @property
     def kind(self) -> tuple[str, str | None]:
@@ -73,7 +74,8 @@ select c.relname::text as name from pg_class c where c.relnamespace = to_regname
 _COLUMNS = """
 select c.relname::text as table_name, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type,
     case when a.attcollation <> t.typcollation then l.collname::text end as collation, not a.attnotnull as nullable,
-    pg_get_expr(d.adbin, d.adrelid) as default
+    case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end as default,
+    case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end as generated
 from pg_class c join pg_attribute a on a.attrelid = c.oid join pg_type t on t.oid = a.atttypid
     left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum left join pg_collation l on l.oid = a.attcollation
 where c.relnamespace = to_regnamespace($1) and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped order by 1, a.attnum
@@ -122,7 +124,9 @@ async def read_structure(connection: Connection, schemas: Schemas) -> Structure:
     constraints: dict[str, dict[str, Constraint]] = {}
     indexes: dict[str, dict[str, Index]] = {}
     for row in await connection.fetch(_COLUMNS, name):
-        column = Column(row["name"], row["type"], row["collation"], row["nullable"], shown(row["default"]))
+        column = Column(
+            row["name"], row["type"], row["collation"], row["nullable"], shown(row["default"]), shown(row["generated"])
+        )
         columns.setdefault(row["table_name"], {})[column.name] = column
     for row in await connection.fetch(_CONSTRAINTS, name):
         definition = str(shown(row["definition"]))

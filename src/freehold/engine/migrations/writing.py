@@ -101,13 +101,37 @@ def _removals(before: Structure, after: Structure) -> Iterator[str]:
         for name, constraint in old.constraints.items():
             if new.constraints.get(name) != constraint:
                 yield f"op.drop_constraint({_string(name)}, {_string(old.name)}, type_={_string(_CONSTRAINTS[constraint.kind])})"
+        remade = _remade(old, new)
         for name, index in old.indexes.items():
-            if new.indexes.get(name) != index:
+            if new.indexes.get(name) != index or remade & {*index.keys}:
                 yield f"op.drop_index({_string(name)}, {_string(old.name)})"
+        for name in old.columns:
+            if name in remade:
+                yield f"op.drop_column({_string(old.name)}, {_string(name)})"
     for name in sorted(before.keys() - after.keys()):
         for constraint in before[name].constraints.values():
             if constraint.kind == "f":
                 yield f'op.drop_constraint({_string(constraint.name)}, {_string(name)}, type_="foreignkey")'
+
+
+def _remade(old: TableStructure, new: TableStructure) -> frozenset[str]:
+    """The generated columns that have to go before, and come again after, a change of what they are generated from."""
+    retyped = [
+        name for name, column in old.columns.items() if name in new.columns and new.columns[name].kind != column.kind
+    ]
+    return frozenset(
+        name
+        for name, column in old.columns.items()
+        if column.generated is not None
+        and (new.columns.get(name) != column or any(_mentions(column.generated, each) for each in retyped))
+    )
+
+
+def _mentions(expression: str, name: str) -> bool:
+    return (
+        re.search(rf'(?<![\w"]){re.escape(quoted(name))}(?![\w"])|(?<![\w"]){re.escape(name)}(?![\w"])', expression)
+        is not None
+    )
 
 
 _CONSTRAINTS = {"f": "foreignkey", "c": "check", "u": "unique", "p": "primary", "x": "exclude"}
@@ -117,13 +141,17 @@ def _tables(before: Structure, after: Structure) -> Iterator[str]:
     for name in sorted(after.keys() - before.keys()):
         yield _create(after[name])
     for old, new in _shared(before, after):
+        remade = _remade(old, new)
         for column in new.columns.values():
-            if column.name not in old.columns:
+            if column.generated is None and column.name not in old.columns:
                 yield from _add(new.name, column)
-            elif column != old.columns[column.name]:
+            elif column.generated is None and column != old.columns[column.name]:
                 yield from _alter(new.name, old.columns[column.name], column)
+        for column in new.columns.values():  # when those that they are generated from are what they will be
+            if column.generated is not None and (column.name not in old.columns or column.name in remade):
+                yield from _add(new.name, column)
         for name in old.columns:
-            if name not in new.columns:
+            if name not in new.columns and name not in remade:
                 yield f"op.drop_column({_string(new.name)}, {_string(name)})"
 
 
@@ -175,8 +203,9 @@ def _additions(before: Structure, after: Structure) -> Iterator[str]:
     later: list[str] = []
     for name in sorted(after):
         new, old = after[name], before.get(name)
+        remade = frozenset() if old is None else _remade(old, new)
         for index in new.indexes.values():
-            if old is None or old.indexes.get(index.name) != index:
+            if old is None or old.indexes.get(index.name) != index or remade & {*index.keys}:
                 yield _index(name, index)
         for constraint in new.constraints.values():
             if old is not None and old.constraints.get(constraint.name) == constraint:
@@ -271,6 +300,7 @@ def type_text(column: Column) -> str:
 
 def _column(column: Column) -> str:
     more = "" if column.default is None else f", server_default={_text(column.default)}"
+    more += "" if column.generated is None else f", sa.Computed({_sql(column.generated)}, persisted=True)"
     more += "" if column.nullable else ", nullable=False"
     return f"sa.Column({_string(column.name)}, {type_text(column)}{more})"
 
