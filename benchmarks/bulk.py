@@ -147,9 +147,18 @@ class Yard:
         self.connection = connection
         self.engine = engine
         self.sessions = async_sessionmaker(engine, sync_session_class=TenantSession, expire_on_commit=False)
-        self.tenant = (str(context.organization_id), seal.apply(context))
-        self.sessions.configure(info={"tenant": dict(zip(("organization_id", "context"), self.tenant, strict=True))})
+        self.seal = seal
+        self.sessions.configure(info={"tenant": self.named_tenant})
         self.known: list[tuple[UUID, int]] = []
+
+    @property
+    def tenant(self) -> tuple[str, str]:
+        """The organization, and the context under a seal of now."""
+        return str(self.context.organization_id), self.seal.apply(self.context)
+
+    def named_tenant(self) -> dict[str, str]:
+        """The same by name."""
+        return dict(zip(("organization_id", "context"), self.tenant, strict=True))
 
     async def empty(self) -> None:
         """Removes what the last turn made, and has the disk settle."""
@@ -196,9 +205,8 @@ class Yard:
             )
 
     async def insert_many_values(self, given: Sequence[Row]) -> None:
-        tenant = dict(zip(("organization_id", "context"), self.tenant, strict=True))
         async with self.engine.begin() as connection:
-            await connection.execute(ORM_CONTEXT, tenant)
+            await connection.execute(ORM_CONTEXT, self.named_tenant())
             await connection.execute(insert(CustomerRow).returning(CustomerRow.id), given)
 
     async def add_all(self, given: Sequence[Row]) -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -31,9 +32,14 @@ class Driver:
 
     def __init__(self, connection: Connection, world: World, page: str, change: str) -> None:
         self.connection = connection
-        self.entered = (world.context.organization_id, world.seal.apply(world.context))
+        self.world = world
         self.page = page
         self.change = change
+
+    @property
+    def entered(self) -> tuple[UUID, str]:
+        """The organization, and the context under a seal of now."""
+        return self.world.context.organization_id, self.world.seal.apply(self.world.context)
 
     async def list_rows(self, _: None) -> Sequence[Row]:
         rows: Sequence[Row] = await self.connection.fetch(self.page, *self.entered)

@@ -35,7 +35,12 @@ class HandWritten:
         self.connection = connection
         self.user_id = world.context.user_id
         self.organization_id = world.context.organization_id
-        self.context = world.settings(world.context)
+        self.world = world
+
+    @property
+    def context(self) -> tuple[str, str]:
+        """The values of the two settings, under a seal of now."""
+        return self.world.settings(self.world.context)
 
     async def point_read(self, customer_id: UUID) -> CustomerModel:
         async with self.connection.transaction():

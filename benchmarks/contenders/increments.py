@@ -42,7 +42,12 @@ class SingleUpdates:
     def __init__(self, pool: Any, world: World) -> None:  # asyncpg has no type information
         self.pool = pool
         self.organization_id = world.context.organization_id
-        self.context = world.settings(world.context)
+        self.world = world
+
+    @property
+    def context(self) -> tuple[str, str]:
+        """The values of the two settings, under a seal of now."""
+        return self.world.settings(self.world.context)
 
     async def increment(self, customer_id: UUID) -> None:
         async with self.pool.acquire() as connection, connection.transaction():

@@ -85,7 +85,7 @@ class TenantSession(Session):
 
 @event.listens_for(TenantSession, "after_begin")
 def set_tenant(session: Session, _: SessionTransaction, connection: Connection) -> None:
-    connection.execute(CONTEXT, session.info["tenant"])
+    connection.execute(CONTEXT, session.info["tenant"]())
 
 
 class Orm:
@@ -155,7 +155,10 @@ async def sessions(
         return await asyncpg.connect(**address.as_arguments())
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_size=workers, max_overflow=0)
-    tenant = dict(zip(("organization_id", "context"), world.settings(world.context), strict=True))
+
+    def tenant() -> dict[str, str]:
+        return dict(zip(("organization_id", "context"), world.settings(world.context), strict=True))
+
     try:
         yield async_sessionmaker(
             engine, expire_on_commit=False, sync_session_class=TenantSession, info={"tenant": tenant}

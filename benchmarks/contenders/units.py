@@ -73,7 +73,12 @@ class HandWrittenUnits:
         self.connection = connection
         self.user_id = world.context.user_id
         self.organization_id = world.context.organization_id
-        self.context = world.settings(world.context)
+        self.world = world
+
+    @property
+    def context(self) -> tuple[str, str]:
+        """The values of the two settings, under a seal of now."""
+        return self.world.settings(self.world.context)
 
     async def place(self, edit: Edit) -> Placed:
         """A statement for each table."""

@@ -93,7 +93,7 @@ class Database:
         constraints = {**application.registry.constraints, **CONSTRAINTS}
         async with Pool(where, constraints, size=size, wait=wait, timeout=timeout) as pool:
             await check_role(pool, application.schemas, application.roles)
-            seal = Seal(where.secret if secret is None else secret)
+            seal = Seal(where.secret if secret is None else secret, pool.clock.now)
             await check_columns(pool, application.plan())
             await check_seal(pool, application.schemas, seal)
             await pool.fetch_row(f"select {application.schemas.own('extend_log')}(3)", [])

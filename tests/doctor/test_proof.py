@@ -13,6 +13,8 @@ from freehold.doctor.connecting import connecting
 from freehold.doctor.proof import Proof, attempt_isolation
 from freehold.doctor.querying import querying
 from freehold.doctor.sides import Side
+from freehold.doctor.transacting import transacting
+from freehold.store.messages import Messenger
 from freehold.testing import prove_isolation
 from tests.conftest import Server
 from tests.probe import plain, scratch
@@ -124,6 +126,22 @@ async def test_the_proof_names_what_was_weakened(
     script, expected = WEAKER[what]
     proof = await weakened(server, name, script)
     assert any(expected in leak.name for leak in proof.leaks), told(proof)
+
+
+async def test_the_proof_finds_a_seal_in_the_text_of_a_statement(
+    server: Server, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As transactions once committed."""
+
+    def note(messenger: Messenger, unit_id: UUID) -> str:
+        organization, told = messenger._entered()
+        entered = f"freehold.enter('{organization}', convert_from(decode('{told.encode().hex()}', 'hex'), 'UTF8'))"
+        return f"select freehold.open_unit('{unit_id}', null, null, null) from {entered}; "
+
+    monkeypatch.setattr(Messenger, "note", note)
+    monkeypatch.setattr("freehold.doctor.proof.LISTS", (transacting,))
+    proof = await proved(server, name)
+    assert [leak.name for leak in proof.leaks] == ["read the statements of others"], told(proof)
 
 
 async def test_without_a_policy_nothing_is_proved(server: Server, name: str) -> None:

@@ -22,6 +22,7 @@ ODD = {
     "lock_timeout": "1h",
     "idle_in_transaction_session_timeout": "1h",
     "client_connection_check_interval": "0",
+    "log_parameter_max_length_on_error": "-1",
 }
 
 

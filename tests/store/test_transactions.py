@@ -11,6 +11,7 @@ import pytest
 from freehold import Database, Session, errors
 from freehold.model.context import new_id
 from tests.conftest import Server, new_context
+from tests.probe import sealed
 from tests.store.transacting import Refused, names, rest
 from tests.world import Contact, Customer, Order, application
 
@@ -260,8 +261,8 @@ async def test_another_organization_s_rows_are_not_reached(acme: Session, rival:
         assert await transaction.create(Customer, name="mine", email="x@x.test")
         with pytest.raises(errors.IsolationError, match="one organization"):
             async with transaction.savepoint():
-                prefix = rival._messenger._prefix
-                await transaction._messenger.channel.fetch("select freehold.enter($1, $2)", prefix)
+                theirs_entered = (rival.context.organization_id, sealed(rival.context))
+                await transaction._messenger.channel.fetch("select freehold.enter($1, $2)", theirs_entered)
         # Nothing of theirs is locked: the rival goes on at once.
         async with asyncio.timeout(5):
             assert (await rival.update(theirs, name="still theirs")).version == 2

@@ -58,7 +58,7 @@ app.addHook("onRequest", async (request) => {
 
 function context(request) {
   const { organization_id: organization, sub, role } = request.caller;
-  const told = JSON.stringify({
+  const told = String(Math.floor(Date.now() / 1000)).padStart(10, "0") + JSON.stringify({
     user_id: sub,
     role,
     request_id: request.headers["x-request-id"] ?? randomUUID(),

@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -45,7 +45,7 @@ class Caller:
             "client_ip": client_ip,
             "user_agent": user_agent,
         }
-        text = to_json(told).decode()
+        text = f"{int(time()):010d}{to_json(told).decode()}"
         return organization, hmac.digest(self.seal, (organization + text).encode(), hashlib.sha256).hex() + text
 
 

@@ -41,7 +41,7 @@ async def session(request: Request, caller: CallerNow) -> AsyncIterator[AsyncSes
     organization, context = caller.settings(headers.get("x-request-id"), client, headers.get("user-agent"))
     sessions: async_sessionmaker[AsyncSession] = request.state.sessions
     async with sessions.begin() as opened:
-        opened.info["tenant"] = {"organization_id": organization, "context": context}
+        opened.info["tenant"] = lambda: {"organization_id": organization, "context": context}
         yield opened
 
 

@@ -9,6 +9,7 @@ from freehold.doctor.attempts import Attempt, Expected, World, answer
 from freehold.engine.functions import entity_function
 from freehold.model.context import new_id
 from freehold.model.description import EntityDescription
+from freehold.model.seal import AHEAD, LIFETIME
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import quoted
 
@@ -64,6 +65,14 @@ async def _enter(c: Connection, w: World, table: str, told: str) -> Any:
 
 async def _own_seal(c: Connection, w: World, table: str) -> Any:
     return await _enter(c, w, table, w.seal.apply(w.own.context))
+
+
+async def _old_seal(c: Connection, w: World, table: str) -> Any:
+    return await _enter(c, w, table, w.seal.later(-LIFETIME - 10).apply(w.prey.context))
+
+
+async def _early_seal(c: Connection, w: World, table: str) -> Any:
+    return await _enter(c, w, table, w.seal.later(AHEAD + 10).apply(w.prey.context))
 
 
 async def _leaky_function(c: Connection, w: World, table: str) -> Any:
@@ -141,6 +150,8 @@ WITHOUT: dict[tuple[str, Expected], Do] = {
     ("name the other organization, with a made-up seal", REFUSED): partial(_claim, told="0" * 64 + "{}"),
     ("enter the other organization, with a made-up seal", REFUSED): partial(_enter, told="f" * 64 + "{}"),
     ("enter the other organization, with one's own seal", REFUSED): _own_seal,
+    ("enter the other organization, with a seal of theirs that is too old", REFUSED): _old_seal,
+    ("enter the other organization, with a seal of theirs for a time to come", REFUSED): _early_seal,
     ("copy", NOTHING): _copy,
 }
 

@@ -5,6 +5,7 @@ How it is told that an attempt failed, as it should:
 - The answer is the one that was given before the other organization had anything at all (noninterference): so a count, a sum
   or a refusal that tells of it is found too, though it shows nothing.
 - What must be refused was refused.
+- No text of a statement told who asked (`freehold.doctor.watching`).
 - Afterwards the other organization has what it had before, to the byte.
 
 Failures: an entity that cannot be filled is not proved, and the proof says so; it never counts as held. Both organizations are
@@ -25,6 +26,7 @@ from freehold.doctor.reading import reading
 from freehold.doctor.sides import Given, Side, fill, fillable, phantom, purge
 from freehold.doctor.traces import leaves, marks, masked, shown, traces
 from freehold.doctor.transacting import transacting
+from freehold.doctor.watching import Watch
 from freehold.doctor.writing import writing
 from freehold.doctor.writing_many import writing_many
 from freehold.doctor.writing_together import writing_together
@@ -123,7 +125,7 @@ async def attempt_isolation(database: Database, *, given: Given | None = None) -
         FreeholdError: the organizations cannot be made.
     """
     registry = database.application.registry
-    async with _alone(database) as plain, _sides(database) as (own, prey):
+    async with _alone(database) as (plain, watch), _sides(database) as (own, prey):
         await fill(own, registry, _OWN, given or {})
         stand_in = phantom(database, "freehold-proof-phantom", _MARKS["phantom"], own, _PHANTOM - _OWN, given or {})
         before = _world(database, plain, own, stand_in)
@@ -134,10 +136,10 @@ async def attempt_isolation(database: Database, *, given: Given | None = None) -
             if attempt.compared
         }
         await fill(prey, registry, _THEIRS, given or {})
-        return await _judged(database, _world(database, plain, own, prey), baseline, ours)
+        return await _judged(database, _world(database, plain, own, prey), watch, baseline, ours)
 
 
-async def _judged(database: Database, world: World, baseline: dict[str, str], ours: set[str]) -> Proof:
+async def _judged(database: Database, world: World, watch: Watch, baseline: dict[str, str], ours: set[str]) -> Proof:
     registry, own, prey = database.application.registry, world.own, world.prey
     theirs = await prey.documents(registry)
     looked_for = marks(theirs, await own.documents(registry)) | _names(prey)
@@ -146,8 +148,10 @@ async def _judged(database: Database, world: World, baseline: dict[str, str], ou
         found = await read_catalogue(connection)
     for attempt in (*_attempts(world), *catalogue(world, found), *_writes(world)):
         answered = await answer(attempt.run(world))
+        await watch.look()
         outcomes.append(_outcome(attempt, answered, baseline.get(attempt.name), looked_for, prey, ours))
     outcomes.append(_untouched(theirs, await prey.documents(registry)))
+    outcomes.append(_silent(await watch.found(_askers(own) | _askers(prey))))
     return Proof(tuple({outcome.name: outcome for outcome in outcomes}.values()))
 
 
@@ -170,6 +174,10 @@ def _names(side: Side) -> frozenset[str]:
     return frozenset(
         {str(side.organization), str(side.context.user_id), side.slug, side.email, side.context.request_id}
     )
+
+
+def _askers(side: Side) -> frozenset[str]:
+    return frozenset({str(side.organization), str(side.context.user_id), side.context.request_id})
 
 
 def _without(text: str, mark: str) -> str:
@@ -255,14 +263,22 @@ def _untouched(before: list[bytes], after: list[bytes]) -> Outcome:
     )
 
 
+def _silent(texts: tuple[str, ...]) -> Outcome:
+    happened = "statements tell who asks, or hold a seal" if texts else "no text tells who asks"
+    evidence = tuple(text[:200] for text in texts[:_EVIDENCE])
+    result: Literal["held", "leaked"] = "leaked" if texts else "held"
+    return Outcome("connection", "read the statements of others", "nothing of theirs", result, happened, evidence)
+
+
 @asynccontextmanager
-async def _alone(database: Database) -> AsyncIterator[Connection]:
-    """A plain connection, and one proof at a time: its organizations have the same names each time, so that what was left is found."""
+async def _alone(database: Database) -> AsyncIterator[tuple[Connection, Watch]]:
+    """A plain connection, what watches the others, and one proof at a time: its organizations have the same names each time, so that
+    what was left is found."""
     address, lock = database.store.pool.address, f"{database.application.schemas.engine}.proof"
     async with connect(address) as holder, connect(replace(address, statement_cache_size=0)) as plain:
         await holder.execute("set lock_timeout = 0; set statement_timeout = 0")
         await holder.fetch("select pg_advisory_lock(hashtext($1))", lock)
-        yield plain
+        yield plain, Watch(holder)
 
 
 @asynccontextmanager

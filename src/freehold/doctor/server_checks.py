@@ -103,6 +103,16 @@ SERVER_CHECKS = (
         "where c.relkind in ('r', 'p', 'i', 'I') group by m.room having count(*) > m.room",
     ),
     Check(
+        "FD112",
+        "warning",
+        "the server's log gets the values of statements: records, and the seals of contexts",
+        _OF_ROLE + ", logged as (select value from effective where name = 'log_parameter_max_length' and value <> '0') "
+        "select name as object, format('%s = %s for %s, and log_parameter_max_length = %s', name, effective.value, $4::text, logged.value) as evidence, "
+        "format('alter role %I in database %I set log_parameter_max_length = 0', $4::text, current_database()) as mend "
+        "from effective, logged where (name = 'log_statement' and effective.value = 'all') "
+        "or (name in ('log_min_duration_statement', 'log_min_duration_sample') and effective.value <> '-1')",
+    ),
+    Check(
         "FD501",
         "warning",
         "a transaction runs for long: dead rows stay, and whoever follows the log waits for it",

@@ -1,4 +1,4 @@
-"""Attempts by the reads of a transaction that lock. Nothing is kept."""
+"""Attempts by the reads of a transaction that lock. Nothing is kept; one is committed, on both sides, for what its end tells others."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -34,6 +34,8 @@ def transacting(world: World) -> Iterator[Attempt]:
         yield Attempt(GROUP, f"{entity.name}: lock where the id is theirs", ABSENT, filtered, ["ids", "organization"])
         everything = partial(_everything, entity=entity)
         yield Attempt(GROUP, f"{entity.name}: lock everything", NOTHING, everything, compared=False)
+        committed = partial(_committed, entity=entity)
+        yield Attempt(GROUP, f"{entity.name}: commit after the other organization", ABSENT, committed)
 
 
 class _Undone(Exception):  # noqa: N818  # no error: what leaves a block to undo it
@@ -89,6 +91,14 @@ async def _after_the_past(world: World, entity: EntityDescription) -> Any:
         async with transaction.as_of(datetime.now(UTC)) as past:
             before = await past.get_many(entity.cls, [record.id for record in world.theirs(entity)], deleted=True)
         return [before, *await _locked(transaction, world, entity)]
+
+
+async def _committed(world: World, entity: EntityDescription) -> Any:
+    counts = []
+    for side in (world.prey, world.own):
+        async with side.session.transaction() as transaction:
+            counts.append(await transaction.count(entity.cls))
+    return counts[-1]
 
 
 async def _by_filter(world: World, entity: EntityDescription) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
+from freehold.model.seal import AHEAD, LIFETIME
 from freehold.sql.identifiers import Schemas, quoted
 
 __all__ = ["Roles", "blocks"]
@@ -30,7 +31,7 @@ def blocks(package: str, name: str, schemas: Schemas, roles: Roles) -> Mapping[s
         package: where the file lies: `freehold.engine`.
         name: of the file.
         schemas: for `{engine}`, `{tables}`, `{tables_name}` and `{setting}`.
-        roles: for `{owner}` and `{application}`.
+        roles: for `{owner}` and `{application}`. `{lifetime}` and `{ahead}` are the seconds of a seal.
     """
     text = files(package).joinpath(name).read_text(encoding="utf-8")
     filled = text.format(
@@ -40,6 +41,8 @@ def blocks(package: str, name: str, schemas: Schemas, roles: Roles) -> Mapping[s
         setting=schemas.engine,
         owner=quoted(roles.owner),
         application=quoted(roles.application),
+        lifetime=LIFETIME,
+        ahead=AHEAD,
     )
     parts = re.split(r"^-- block: (\w+)$", filled, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))

@@ -15,7 +15,7 @@ from typing import Literal
 
 from freehold.engine.blocks import Roles
 from freehold.engine.plan import Plan
-from freehold.engine.settings import role_settings
+from freehold.engine.settings import DISCREET, role_settings
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas, quoted
 
@@ -162,7 +162,11 @@ async def read_catalog(connection: Connection, schemas: Schemas, roles: Roles) -
         printed["role", name] = row["attributes"] or "no attributes"
         if name == roles.application:
             printed |= {("membership", f"of {name} in {group}"): "member" for group in row["member_of"]}
-            printed |= {("setting", f"{name}.{key}"): value for key, value in _settings(row["settings"]).items()}
+            printed |= {
+                ("setting", f"{name}.{key}"): value
+                for key, value in _settings(row["settings"]).items()
+                if key not in DISCREET
+            }
     return printed
 
 

@@ -25,8 +25,31 @@ create table if not exists {engine}.seals (
     made_at timestamptz not null default clock_timestamp()
 );
 
--- The one gate. An organization counts only with its seal, which whoever set it must have had the key for. What was sealed is one text,
--- the organization and the context behind it; its length, which is always the same, says where the one ends.
+-- Whether a text was sealed by whoever has the key: 64 hexadecimal digits, ten digits with the time, and what it says. What was sealed is one
+-- text, the organization and the rest behind it; the organization's length, which is always the same, says where the one ends.
+-- The time is held against the beginning of the message, which the caller cannot move: a long statement does not outlive its seal, and one
+-- that waits for somebody else's seal sees only those that are too young for it.
+create or replace function {engine}.vouched(organization text, sealed text) returns boolean
+language plpgsql stable parallel restricted set search_path = pg_catalog, pg_temp as $$
+declare
+    _dated boolean := ascii(substr(sealed, 65, 1)) between 48 and 57;
+    _at timestamptz;
+begin
+    if not exists (select from {engine}.seals s where left(sealed, 64)
+            = encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(organization || substr(sealed, 65), 'UTF8'))), 'hex')) then
+        return false;
+    elsif not _dated then
+        return exists (select from {engine}.settings t where t.name = 'undated_until' and t.value::timestamptz > statement_timestamp());
+    end if;
+    _at := to_timestamp(substr(sealed, 65, 10)::float8);
+    if _at < statement_timestamp() - interval '{lifetime} s' or _at > statement_timestamp() + interval '{ahead} s' then
+        raise exception 'the seal was made % s before the message, and holds for {lifetime} s',
+            extract(epoch from statement_timestamp() - _at)::bigint using errcode = 'FH309';
+    end if;
+    return true;
+end $$;
+
+-- The one gate. An organization counts only with its seal, which whoever set it must have had the key for.
 create or replace function {engine}.organization_id() returns uuid
 language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -36,8 +59,7 @@ begin
     if organization is null or organization = '' then
         return null;
     end if;
-    if length(organization) = 36 and exists (select from {engine}.seals s where left(sealed, 64)
-            = encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(organization || substr(sealed, 65), 'UTF8'))), 'hex')) then
+    if length(organization) = 36 and {engine}.vouched(organization, sealed) then
         return organization::uuid;
     end if;
     raise exception 'the context has no valid seal' using errcode = 'FH301';
@@ -46,21 +68,22 @@ end $$;
 -- What the context says of who asks; nothing outside of an organization.
 create or replace function {engine}.context() returns jsonb
 language sql stable parallel restricted as $$
-    select case when {engine}.organization_id() is null then '{{}}' else substr(current_setting('{setting}.context', true), 65)::jsonb end
+    select case when {engine}.organization_id() is null then '{{}}' else ltrim(substr(current_setting('{setting}.context', true), 65), '0123456789')::jsonb end
 $$;
 
 -- The actor of the statement that is under way. It does not check the seal again: what it fills is a row that only the policy lets in,
 -- and the policy does.
 create or replace function {engine}.actor_id() returns uuid
 language sql stable parallel restricted as $$
-    select (nullif(substr(current_setting('{setting}.context', true), 65), '')::jsonb->>'user_id')::uuid
+    select (nullif(ltrim(substr(current_setting('{setting}.context', true), 65), '0123456789'), '')::jsonb->>'user_id')::uuid
 $$;
 
 -- A context's text with its seal, for whoever administers: select freehold.enter(organization, freehold.sealed(organization, '{{}}')).
 create or replace function {engine}.sealed(organization uuid, context text) returns text
 language sql stable as $$
-    select encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(organization || context, 'UTF8'))), 'hex') || context
-    from {engine}.seals s order by s.made_at desc limit 1
+    select encode(sha256(s.outer_key || sha256(s.inner_key || convert_to(organization || t.told, 'UTF8'))), 'hex') || t.told
+    from {engine}.seals s, (select lpad(floor(extract(epoch from statement_timestamp()))::text, 10, '0') || context) as t (told)
+    order by s.made_at desc limit 1
 $$;
 
 -- The time that rows are given: when the transaction began. A test's database has another body here (freehold.testing), so that its time can
@@ -80,6 +103,11 @@ create table if not exists {engine}.settings (
     name text collate "C" primary key,
     value text not null
 );
+
+-- The release before this one made seals that do not tell their time. Where it runs on while this one is installed, they count for a day.
+insert into {engine}.settings
+select 'undated_until', case when exists (select from {engine}.seals) then (clock_timestamp() + interval '1 day')::text else '-infinity' end
+on conflict (name) do nothing;
 
 -- block: columns
 -- When each column came to be, or got another type: reads of the past tell by it what did not exist then.

@@ -52,7 +52,7 @@ async def check_seal(pool: Pool, schemas: Schemas, seal: Seal) -> None:
     nobody = Context(organization_id=new_id())
     text = f"select {schemas.own('organization_id')}() from {schemas.own('enter')}($1, $2)"
     try:
-        await pool.fetch_row(text, (nobody.organization_id, seal.apply(nobody)))
+        await pool.fetch_row(text, lambda: (nobody.organization_id, seal.apply(nobody)))
     except IsolationError as error:
         raise ConfigurationError(
             "the database does not know the seal of this program's contexts: it was set up with another secret",

@@ -21,7 +21,19 @@ _SETTINGS = {
     "default_transaction_isolation": "read committed",  # writers that meet are told by versions, not by failing
     "row_security": "on",
     "jit": "off",  # compiling a list's plan takes longer than the list; and so that it is as on the embedded server
+    "log_parameter_max_length_on_error": "0",  # a statement's values are records and seals: they are not for the server's log
 }
+DISCREET = {"log_parameter_max_length": 150000, "auto_explain.log_parameter_max_length": 160000}
+"""What keeps a statement's values out of the server's log as well, and from which version on. Only a superuser may set it, or a
+role with that privilege (`grant set on parameter`). The doctor reports a server on which it is not set and values are logged."""
+
+_ACTUAL = """
+select quote_ident(d.datname) as name, coalesce(s.setconfig, '{}') as settings, current_setting('server_version_num')::int as version,
+    r.rolsuper as superuser, has_parameter_privilege('log_parameter_max_length', 'set') as discreet
+from pg_database d join pg_roles r on r.rolname = current_user left join pg_db_role_setting s
+    on s.setdatabase = d.oid and s.setrole = (select oid from pg_roles where rolname = $1)
+where d.datname = current_database()
+"""
 
 
 def role_settings(schemas: Schemas) -> Mapping[str, str]:
@@ -32,13 +44,14 @@ def role_settings(schemas: Schemas) -> Mapping[str, str]:
 
 async def configure_role(connection: Connection, schemas: Schemas, roles: Roles) -> None:
     """Sets what is not set so already."""
-    rows = await connection.fetch(
-        "select coalesce(s.setconfig, '{}') as settings, quote_ident(d.datname) as name from pg_database d left join pg_db_role_setting s "
-        "on s.setdatabase = d.oid and s.setrole = (select oid from pg_roles where rolname = $1) where d.datname = current_database()",
-        roles.application,
-    )
+    rows = await connection.fetch(_ACTUAL, roles.application)
     actual = dict(str(setting).split("=", 1) for setting in rows[0]["settings"])
-    for name, value in role_settings(schemas).items():
+    discreet = {
+        name: "0"
+        for name, since in DISCREET.items()
+        if rows[0]["version"] >= since and (rows[0]["superuser"] or ("." not in name and rows[0]["discreet"]))
+    }
+    for name, value in {**role_settings(schemas), **discreet}.items():
         # PostgreSQL keeps the quotes of a list's names only where they are needed.
         if actual.get(name, "").replace('"', "") != value.replace('"', ""):
             shown = value if name == "search_path" else literal(value)

@@ -54,7 +54,7 @@ class Administration:
         self._pool = pool
         self._schemas = schemas
         self._context = context
-        self._sealed = seal.apply(context)
+        self._seal = seal
         self._roles = roles
 
     async def members(self, *, limit: int = 100, after: UUID | None = None) -> Listing[Member]:
@@ -160,7 +160,8 @@ class Administration:
     async def _call(self, function: str, *arguments: Any) -> Any:  # Any: bound by the driver
         places = ", ".join(f"${place}" for place in range(1, len(arguments) + 3))
         text = f"select {self._schemas.own(function)}({places}) as answer"  # a quoted name
-        row = await self._pool.fetch_row(text, (self._context.organization_id, self._sealed, *arguments))
+        context = self._context
+        row = await self._pool.fetch_row(text, lambda: (context.organization_id, self._seal.apply(context), *arguments))
         return None if row is None else row["answer"]
 
     async def _page(self, cls: type[ModelT], what: str, limit: int, after: UUID | None) -> Listing[ModelT]:

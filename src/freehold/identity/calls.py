@@ -41,7 +41,8 @@ class SystemCalls:
             raise ValidationError.single(("reason",), "must say in 1 to 500 characters why", "reason", subject="system")
         self._pool = pool
         self._schemas = schemas
-        self._proof = seal.prove(reason)  # what the functions take as the reason
+        self._seal = seal
+        self._reason = reason
 
     async def answer(
         self, function: str, *arguments: Any, timeout: float | None = None
@@ -55,7 +56,7 @@ class SystemCalls:
         """
         places = ", ".join(f"${place}" for place in range(1, len(arguments) + 2))
         text = f"select {self._schemas.own(function)}({places}) as answer"  # a quoted name
-        row = await self._pool.fetch_row(text, (*arguments, self._proof), timeout=timeout)
+        row = await self._pool.fetch_row(text, lambda: (*arguments, self._seal.prove(self._reason)), timeout=timeout)
         return None if row is None else row["answer"]
 
     async def record(self, cls: type[ModelT], function: str, *arguments: Any) -> ModelT | None:

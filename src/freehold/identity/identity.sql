@@ -70,10 +70,8 @@ create or replace function {engine}.authorized(proof text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     perform {engine}.outside();
-    if proof like '________________________________________________________________system:%' and exists (
-            select from {engine}.seals s where left(proof, 64) = encode(sha256(s.outer_key || sha256(s.inner_key
-            || convert_to(substr(proof, 65), 'UTF8'))), 'hex')) then
-        return substr(proof, 72);
+    if ltrim(substr(proof, 65), '0123456789') like 'system:%' and {engine}.vouched('', proof) then
+        return substr(ltrim(substr(proof, 65), '0123456789'), 8);
     end if;
     raise exception 'system work needs the program''s seal' using errcode = 'FH301';
 end $$;

@@ -10,7 +10,7 @@ driver's timer, which cancels it on the server, and by the role's own statement_
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from io import BytesIO
 from types import TracebackType
@@ -21,8 +21,9 @@ import asyncpg
 from freehold.errors import ConfigurationError, UnavailableError, ValidationError
 from freehold.model.registry import Constraint
 from freehold.postgres.address import Address, Driver
+from freehold.postgres.clock import ServerClock, Values, made
 from freehold.postgres.observing import Observer, PoolFigures, query_logger
-from freehold.postgres.sqlstate import DRIVER_ERRORS, translated, without_effect
+from freehold.postgres.sqlstate import DRIVER_ERRORS, UNTIMELY, translated, without_effect
 from freehold.postgres.transactions import HeldTransaction, Terms
 
 __all__ = ["Address", "Connection", "Pool", "connect"]
@@ -152,6 +153,8 @@ class Pool:
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._observer: Callable[[Any], None] | None = None
+        self.clock = ServerClock()
+        """The server's time."""
 
     def observe(self, observer: Observer) -> None:
         """Has somebody told of each message, from now on. It costs nothing where nobody is."""
@@ -182,6 +185,7 @@ class Pool:
         first = await self._acquire()
         try:
             await self._address.verify(first)
+            await self._measure(first)
         except BaseException:
             first.terminate()
             self._release(first)
@@ -194,13 +198,13 @@ class Pool:
     ) -> None:
         await self.close()
 
-    async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
+    async def fetch_row(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
         """One message: a statement, and the first row of its answer. See `fetch`."""
         rows = await self.fetch(text, arguments, timeout=timeout)
         return rows[0] if rows else None
 
     async def fetch(
-        self, text: str, arguments: Sequence[Any], *, timeout: float | None = None
+        self, text: str, arguments: Values, *, timeout: float | None = None, again: bool = False
     ) -> "list[asyncpg.Record]":
         """One message: a statement, and all rows of its answer.
 
@@ -208,6 +212,7 @@ class Pool:
             text: the statement.
             arguments: bound as $1, $2, ...
             timeout: seconds; then it is cancelled on the server.
+            again: whether it is sent for the second time, with a corrected time.
 
         Raises:
             FreeholdError: whatever PostgreSQL or the connection reported, translated.
@@ -217,13 +222,16 @@ class Pool:
         connection = self._warm() or await self._acquire()
         bound = self._timeout if timeout is None else timeout
         try:
-            rows: list[asyncpg.Record] = await connection.fetch(text, *arguments, timeout=bound)
+            rows: list[asyncpg.Record] = await connection.fetch(text, *made(arguments), timeout=bound)
         except asyncio.CancelledError:
             self._recover_behind(connection)
             raise
         except DRIVER_ERRORS as error:
             if getattr(error, "severity", None) is None:  # the server did not say it, so its part may not have ended
                 await _settle(connection)
+            if getattr(error, "sqlstate", None) == UNTIMELY and not again:
+                await self._correct(connection)
+                return await self.fetch(text, arguments, timeout=timeout, again=True)
             self._release(connection)
             found = translated(error, self._constraints, bound)
             if isinstance(found, ValidationError):
@@ -235,7 +243,23 @@ class Pool:
         self._release(connection)
         return rows
 
-    async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
+    async def _measure(self, connection: Driver) -> None:
+        try:
+            await self.clock.measure(connection, self._timeout)
+        except DRIVER_ERRORS as error:
+            raise without_effect(translated(error, self._constraints, self._timeout)) from error
+
+    async def _correct(self, connection: Driver) -> None:
+        """Learns the server's time anew, on a connection that goes back then. What was refused has done nothing."""
+        try:
+            await self._measure(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        finally:
+            self._release(connection)
+
+    async def look(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
         """The first row of a statement that makes its transaction read-only. Here the transaction ends with it."""
         return await self.fetch_row(text, arguments, timeout=timeout)
 
@@ -267,6 +291,8 @@ class Pool:
         bound = self._timeout if timeout is None else timeout
         connection = self._warm() or await self._acquire(min(self._wait, terms.deadline))
         try:
+            if self.clock.due:
+                await self.clock.measure(connection, bound)
             script = terms.script(bound, await connection.bounds(bound))
             await connection.execute(script, timeout=min(bound, terms.deadline))
         except BaseException as error:
@@ -275,7 +301,7 @@ class Pool:
             if isinstance(error, DRIVER_ERRORS):
                 raise without_effect(translated(error, self._constraints, bound)) from error
             raise
-        return HeldTransaction(connection, self._constraints, terms, timeout=bound, release=self._release)
+        return HeldTransaction(connection, self._constraints, terms, self.clock, timeout=bound, release=self._release)
 
     async def close(self) -> None:
         """Closes the idle connections now and the others as soon as their calls end."""

@@ -53,7 +53,7 @@ def query_logger(observer: Observer) -> Callable[[Any], None]:
 
 
 def _shown(text: str, arguments: Any) -> str:
-    """A statement for others to see. Scripts are sent as they are, with a context and its seal in them."""
+    """A statement for others to see. A script is one word: its values are in its text."""
     if arguments:
         return text
     return "commit" if text.endswith("commit") else text.split(None, 1)[0].lower()

@@ -26,7 +26,7 @@ from freehold.errors import (
 )
 from freehold.model.registry import Constraint
 
-__all__ = ["DRIVER_ERRORS", "reported", "translated", "without_effect"]
+__all__ = ["DRIVER_ERRORS", "UNTIMELY", "reported", "translated", "without_effect"]
 
 DRIVER_ERRORS = (
     asyncpg.PostgresError,
@@ -36,6 +36,9 @@ DRIVER_ERRORS = (
     asyncio.TimeoutError,
 )
 """What a call of the driver can raise."""
+
+UNTIMELY = "FH309"
+"""The SQLSTATE of a message whose seal was made too long ago, or for a time to come; see `freehold.model.seal`."""
 
 _UNAVAILABLE = {
     "53100": "the database's disk is full; free space there, nothing was written",
@@ -135,6 +138,10 @@ def _from_sqlstate(
         return IdempotencyError(message, hint="use a new key for other changes; nothing was written")
     if state == "FH300":
         return ForbiddenError(message, hint="remove what is left in it first")
+    if state == UNTIMELY:
+        return UnavailableError(
+            message, hint="retry; where it goes on, look at the clocks of the program and of the database"
+        )
     if state == "FH301":
         return IsolationError(message, hint="open the session with a Context")
     return _from_class(state, message, error)

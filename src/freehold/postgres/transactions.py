@@ -14,7 +14,7 @@ done nor undone as far as this module knows: `commit` returns the error, and its
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,7 +24,8 @@ import asyncpg
 from freehold.errors import ForbiddenError, FreeholdError, TimeoutError, TransactionError, UnavailableError
 from freehold.model.registry import Constraint
 from freehold.postgres.address import Driver
-from freehold.postgres.sqlstate import DRIVER_ERRORS, translated
+from freehold.postgres.clock import ServerClock, Values, made
+from freehold.postgres.sqlstate import DRIVER_ERRORS, UNTIMELY, translated
 from freehold.postgres.turns import Level, Turns
 
 __all__ = ["HeldTransaction", "Terms"]
@@ -78,6 +79,7 @@ class HeldTransaction:
         driver: its connection, on which it has begun.
         constraints: what the names of constraints in errors stand for.
         terms: how it began.
+        clock: the server's time, which is doubted where a call is refused because of it.
         timeout: seconds a statement may take, unless the call says otherwise.
         release: gives the connection back.
     """
@@ -87,6 +89,7 @@ class HeldTransaction:
         driver: Driver,
         constraints: Mapping[str, Constraint],
         terms: Terms,
+        clock: ServerClock,
         *,
         timeout: float,
         release: Callable[[Driver], None],
@@ -96,6 +99,7 @@ class HeldTransaction:
         """How the connection was lost, before the transaction could end."""
         self._driver = driver
         self._constraints = constraints
+        self._clock = clock
         self._timeout = timeout
         self._release = release
         self._turns = Turns()
@@ -118,18 +122,21 @@ class HeldTransaction:
         return self._over is not None
 
     @property
+    def age(self) -> float:
+        """Seconds since it began."""
+        return self._now() - self._end + self.terms.deadline
+
+    @property
     def group(self) -> object:
         """Calls of one group may be sent as one: those of tasks that stand on the same level."""
         return self._turns.level()
 
-    async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
+    async def fetch_row(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
         """The first row of a statement's answer; None where there is none. See `fetch`."""
         rows = await self.fetch(text, arguments, timeout=timeout)
         return rows[0] if rows else None
 
-    async def fetch(
-        self, text: str, arguments: Sequence[Any], *, timeout: float | None = None
-    ) -> "list[asyncpg.Record]":
+    async def fetch(self, text: str, arguments: Values, *, timeout: float | None = None) -> "list[asyncpg.Record]":
         """A statement in this transaction, and all rows of its answer; waits while another call runs.
 
         Args:
@@ -146,10 +153,10 @@ class HeldTransaction:
             self._check(level)
             bound = self._left(timeout)
             rows: list[asyncpg.Record]
-            rows = await self._tried(level, self._driver.fetch(text, *arguments, timeout=bound), bound)
+            rows = await self._tried(level, self._driver.fetch(text, *made(arguments), timeout=bound), bound)
         return rows
 
-    async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
+    async def look(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
         """The first row of a statement that makes its transaction read-only. All that it set is undone behind it."""
         row = None
         with contextlib.suppress(_Looked):
@@ -191,7 +198,8 @@ class HeldTransaction:
         """Ends the transaction and keeps what happened in it.
 
         Args:
-            note: statements that are sent together with the COMMIT, before it.
+            note: statements that are sent together with the COMMIT, before it. They have no parameters, and their text can be read by
+                others afterwards: nothing secret is in them.
 
         Returns:
             None where it is committed. An error where the answer did not come: then it may be committed, or not.
@@ -353,6 +361,8 @@ class HeldTransaction:
 
     def _translated(self, error: BaseException, bound: float) -> FreeholdError:
         found = translated(error, self._constraints, bound)
+        if getattr(error, "sqlstate", None) == UNTIMELY:
+            self._clock.doubt()
         if isinstance(error, asyncio.TimeoutError):
             found = self._late() if self._now() >= self._end else found
             found.unanswered, found.hint = True, "what it did is rolled back with its savepoint or its transaction"

@@ -49,8 +49,9 @@ async def increment(messenger: Messenger, cls: type[Entity], id: Any, ack: Any, 
 
 async def _increment_at_once(messenger: Messenger, entity: EntityDescription, one: Increment) -> None:
     """Makes an increment by itself: in the transaction that the messenger's calls run in, where there is one."""
+    unit_id = new_id()
     row = await messenger.call(
-        increment_call(entity, messenger.store.schemas), (*_arguments(messenger.store, [one]), True)
+        increment_call(entity, messenger.store.schemas), lambda: _arguments(messenger.store, unit_id, [one], wait=True)
     )
     for outcome in _outcomes(entity, [one], row["answer"]):
         if isinstance(outcome, FreeholdError):
@@ -111,14 +112,17 @@ async def _send(
 ) -> Sequence[Outcome]:
     """Makes increments of one organization and entity, as one unit of work."""
     messenger = Messenger(store, increments[0].context, timeout)
-    unit_id, *arguments = _arguments(store, increments)
-    row = await messenger.write(increment_call(entity, store.schemas), (unit_id, *arguments, wait), unit_id)
+    unit_id = new_id()
+    row = await messenger.write(
+        increment_call(entity, store.schemas), lambda: _arguments(store, unit_id, increments, wait=wait), unit_id
+    )
     return _outcomes(entity, increments, row["answer"])
 
 
-def _arguments(store: Store, increments: Sequence[Increment]) -> tuple[UUID, list[UUID], str]:
-    """The unit's id, the records' ids, and what is added to each on behalf of each actor."""
-    unit_id = new_id()
+def _arguments(
+    store: Store, unit_id: UUID, increments: Sequence[Increment], *, wait: bool
+) -> tuple[UUID, list[UUID], str, bool]:
+    """The unit's id, the records' ids, what is added to each on behalf of each actor under its seal, and whether to wait for locks."""
     actors: dict[UUID | None, list[Increment]] = {}
     for each in increments:
         actors.setdefault(each.context.user_id, []).append(each)
@@ -130,7 +134,7 @@ def _arguments(store: Store, increments: Sequence[Increment]) -> tuple[UUID, lis
         for together in actors.values()
     ]
     ids = sorted({each.id for each in increments}, key=lambda one: one.int)
-    return unit_id, ids, to_json(groups).decode()
+    return unit_id, ids, to_json(groups).decode(), wait
 
 
 def _context(increments: Sequence[Increment], unit_id: UUID) -> Context:

@@ -20,7 +20,9 @@ from freehold.errors import (
     ValidationError,
 )
 from freehold.model.context import Context
+from freehold.postgres.clock import Values, made
 from freehold.postgres.connections import Row
+from freehold.sql.identifiers import literal
 from freehold.sql.statements import Statement
 from freehold.store.store import Store
 
@@ -38,9 +40,9 @@ class Channel(Protocol):
 
     @property
     def group(self) -> object: ...  # noqa: D102
-    async def fetch(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Sequence[Any]: ...  # noqa: D102
-    async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
-    async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
+    async def fetch(self, text: str, arguments: Values, *, timeout: float | None = None) -> Sequence[Any]: ...  # noqa: D102
+    async def fetch_row(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
+    async def look(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
     def savepoint(self) -> AbstractAsyncContextManager[None]: ...  # noqa: D102
     def on_undo(self, take_back: Callable[[], None]) -> None: ...  # noqa: D102
 
@@ -86,8 +88,9 @@ class Messenger:
         self._parent = parent
         self.channel: Channel = channel or (parent.channel if parent is not None else store.pool)
         self.timeout = timeout
-        setting = None if moment is None else context.setting(as_of=moment.isoformat())
-        self._prefix = (context.organization_id, store.seal.apply(context, setting))
+        self._setting = None if moment is None else context.setting(as_of=moment.isoformat())
+        self._entering: tuple[UUID, str] = (context.organization_id, "")
+        self._second = 0  # of the seal that it has
 
     @property
     def held(self) -> bool:
@@ -120,34 +123,37 @@ class Messenger:
     async def rows(self, statement: Statement) -> Sequence[Any]:
         """The rows of a statement that was built for this context, each with its columns in order and by name."""
         self.check_open()
-        arguments = (*self._prefix, *statement.arguments)
-        return await self.channel.fetch(statement.text, arguments, timeout=self.timeout)
+        return await self.channel.fetch(statement.text, self._sealed(statement.arguments), timeout=self.timeout)
 
-    async def call(self, text: str, arguments: Sequence[Any] = ()) -> Row:
+    async def call(self, text: str, arguments: Values = ()) -> Row:
         """The one row of a statement whose first parameters are the organization and the context."""
         self.check_open()
-        row = await self.channel.fetch_row(text, (*self._prefix, *arguments), timeout=self.timeout)
+        row = await self.channel.fetch_row(text, self._sealed(arguments), timeout=self.timeout)
         return {} if row is None else row
 
     async def look(self, text: str, arguments: Sequence[Any]) -> Row:
         """The same of a statement that makes its transaction read-only, which it stays for this call alone."""
         self.check_open()
-        row = await self.channel.look(text, (*self._prefix, *arguments), timeout=self.timeout)
+        row = await self.channel.look(text, self._sealed(arguments), timeout=self.timeout)
         return {} if row is None else row
 
-    def note(self, unit_id: UUID) -> str:
-        """The statement that notes a unit of work where its transaction has written anything, to be sent together with a COMMIT.
+    async def enter(self) -> None:
+        """Puts its transaction into the context anew, under a seal of now."""
+        await self.call(f"select 1 from {self.store.schemas.own('enter')}($1, $2)")  # a quoted name
 
-        Scripts take no parameters. So what is not a UUID is in it as hexadecimal digits.
+    def note(self, unit_id: UUID) -> str:
+        """The statement that notes a unit of work, to be sent together with a COMMIT: where its transaction has written anything.
+
+        Its text stays where others read it. So it does not enter the context: that is the one which the transaction's calls have left.
+        Where there is none, all that they did was undone.
         """
-        organization, context = self._prefix
-        entered = f"{self.store.schemas.own('enter')}('{organization}', convert_from(decode('{context.encode().hex()}', 'hex'), 'UTF8'))"
+        entered = f"current_setting({literal(self.store.schemas.engine + '.organization_id')}, true) <> ''"
         return (
-            f"select {self.store.schemas.own('open_unit')}('{unit_id}', null, null, null) from {entered} "
-            f"where pg_current_xact_id_if_assigned() is not null; "
+            f"select {self.store.schemas.own('open_unit')}('{unit_id}', null, null, null) "
+            f"where pg_current_xact_id_if_assigned() is not null and {entered}; "
         )
 
-    async def write(self, text: str, arguments: Sequence[Any], unit_id: UUID) -> Row:
+    async def write(self, text: str, arguments: Values, unit_id: UUID) -> Row:
         """The one row of a statement that writes, and notes a unit of work with its answer.
 
         Where its reply is lost, the database is asked on another connection whether it was committed; if it was not, it
@@ -188,7 +194,7 @@ class Messenger:
         pause = 0.02
         while True:
             try:
-                row = await self.store.pool.fetch_row(text, (*self._prefix, unit_id), timeout=SETTLING)
+                row = await self.store.pool.fetch_row(text, self._sealed((unit_id,)), timeout=SETTLING)
             except FreeholdError as error:
                 passing = error.unanswered or isinstance(
                     error, errors.TimeoutError | UnavailableError | SerializationError
@@ -199,6 +205,18 @@ class Messenger:
                 pause = min(pause * 2, 1.0)
                 continue
             return _settled(row or {})
+
+    def _sealed(self, arguments: Values) -> Callable[[], Sequence[Any]]:
+        """What makes a message's values: organization and context before the others, sealed when it is sent."""
+        return lambda: (*self._entered(), *made(arguments))
+
+    def _entered(self) -> tuple[UUID, str]:
+        """The organization, and the context under a seal of this second."""
+        seal = self.store.seal
+        if self._second != (second := seal.second):
+            self._entering = (self.context.organization_id, seal.apply(self.context, self._setting))
+            self._second = second
+        return self._entering
 
     def check_writes(self) -> None:
         """Whether its session is open, and one that writes.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from freehold.errors import FreeholdError, SerializationError, TransactionError, UnavailableError, ValidationError
-from freehold.postgres.sqlstate import DRIVER_ERRORS
+from freehold.postgres.sqlstate import DRIVER_ERRORS, UNTIMELY
 from freehold.store.session import Session, Transaction
 from freehold.store.transaction import DEADLINE, Isolation, checked_terms, within
 
@@ -108,7 +108,7 @@ class _Attempt:
     def repeatable(self, error: BaseException | None) -> bool:
         """Whether an error says, or was raised from one that says, that nothing was kept and that it may go well again."""
         while error is not None:
-            if isinstance(error, SerializationError):
+            if isinstance(error, SerializationError) or getattr(error, "sqlstate", None) == UNTIMELY:
                 return True
             if self._transaction is None:
                 # It could not begin: the driver says why, where it is more than a pool without a free connection.

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from freehold.errors import FreeholdError, Issue, UnavailableError, ValidationError
 from freehold.model.context import new_id
+from freehold.model.seal import LIFETIME
 from freehold.postgres.transactions import HeldTransaction, Terms
 from freehold.store.each import Each, each
 from freehold.store.locking import LockingReads
@@ -27,6 +28,8 @@ ISOLATIONS = ("read_committed", "repeatable_read", "serializable")
 DEADLINE = 30.0
 """Seconds that a transaction may take where it is not said otherwise."""
 LONGEST = 86_400.0
+RENEWED = LIFETIME / 3
+"""Seconds after whose passing a transaction enters its context anew before it commits: the seals of its calls may have grown old."""
 
 _around: ContextVar[tuple[tuple[Store, HeldTransaction], ...]] = ContextVar("_around", default=())
 """The transactions inside of which the running task is, or was started."""
@@ -77,6 +80,8 @@ async def held(session: Messenger, terms: Terms) -> AsyncIterator[Messenger]:
     _around.set((*around, (session.store, transaction)))
     try:
         yield messenger
+        if transaction.age > RENEWED and not (transaction.terms.read_only or transaction.ended or transaction.failure):
+            await messenger.enter()
     except BaseException:
         await transaction.rollback()
         raise

@@ -8,7 +8,7 @@ database is for that.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from freehold.app import Application
 from freehold.database import Database
 from freehold.errors import ConfigurationError, FreeholdError, TransactionError
+from freehold.postgres.clock import Values
 from freehold.postgres.connections import Address, Pool, Row
 from freehold.postgres.transactions import HeldTransaction, Terms
 from freehold.sql.identifiers import Schemas, literal
@@ -44,7 +45,9 @@ async def rolled_back(address: Address, application: Application) -> AsyncIterat
         try:
             await driver.execute("set idle_in_transaction_session_timeout = 0; begin")
             constraints = application.registry.constraints
-            held = HeldTransaction(driver, constraints, A_DAY, timeout=TIMEOUT, release=lambda _: None)
+            held = HeldTransaction(
+                driver, constraints, A_DAY, store.pool.clock, timeout=TIMEOUT, release=lambda _: None
+            )
             # A store asks its pool for what this class has; whatever else a pool has is refused by name.
             calls = cast("Pool", _Calls(held, application.schemas))
             # Increments are made at once: what gathers them is a task of its own, which a transaction of the test's would hold up.
@@ -67,17 +70,15 @@ class _Calls:
     def group(self) -> object:
         return self._held.group
 
-    async def fetch_row(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
+    async def fetch_row(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
         rows = await self.fetch(text, arguments, timeout=timeout)
         return rows[0] if rows else None
 
-    async def fetch(
-        self, text: str, arguments: Sequence[Any], *, timeout: float | None = None
-    ) -> "list[asyncpg.Record]":
+    async def fetch(self, text: str, arguments: Values, *, timeout: float | None = None) -> "list[asyncpg.Record]":
         async with self._held.savepoint(ends=self._forget):
             return await self._held.fetch(text, arguments, timeout=timeout)
 
-    async def look(self, text: str, arguments: Sequence[Any], *, timeout: float | None = None) -> Row | None:
+    async def look(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
         async with self._held.savepoint(ends=self._forget):
             return await self._held.look(text, arguments, timeout=timeout)
 
