@@ -93,6 +93,7 @@ class Database:
         constraints = {**application.registry.constraints, **CONSTRAINTS}
         async with Pool(where, constraints, size=size, wait=wait, timeout=timeout) as pool:
             await check_role(pool, application.schemas, application.roles)
+            await pool.measure()
             seal = Seal(where.secret if secret is None else secret, pool.clock.now)
             await check_columns(pool, application.plan())
             await check_seal(pool, application.schemas, seal)

@@ -1,11 +1,12 @@
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from freehold import Database
+from freehold.postgres.clock import Values
 from freehold.postgres.connections import Pool
 from freehold.postgres.transactions import HeldTransaction
 from tests.conftest import Server
@@ -36,9 +37,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
     def listen(cls: type) -> None:
         method = cls.fetch  # type: ignore[attr-defined]
 
-        async def listening(channel: Any, text: str, arguments: Sequence[Any], **options: Any) -> Any:
+        async def listening(channel: Any, text: str, arguments: Values, **options: Any) -> Any:
             found = await method(channel, text, arguments, **options)
-            messages.append(Sent(text, tuple(arguments), [tuple(row.values()) for row in found]))
+            messages.append(Sent(text, arguments, [tuple(row.values()) for row in found]))
             return found
 
         monkeypatch.setattr(cls, "fetch", listening)

@@ -3,14 +3,21 @@
 import dataclasses
 from typing import Any
 
+from freehold.postgres.clock import Values, made
+
 
 @dataclasses.dataclass(frozen=True)
 class Sent:
     """One message and its answer."""
 
     text: str
-    arguments: tuple[Any, ...]
+    values: Values
     answer: list[tuple[Any, ...]]
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """Its values, under a seal of now."""
+        return tuple(made(self.values))
 
     @property
     def entered(self) -> bool:

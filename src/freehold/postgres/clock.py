@@ -1,7 +1,7 @@
 """The server's time, as this program knows it.
 
 What a message carries of the time must be the server's, whose clock the program's may differ from. So the difference is
-measured, against a clock of the program's that nobody sets: when a pool opens, where a message was refused because of its
+measured, against a clock of the program's that nobody sets: when a database is opened, where a message was refused because of its
 time, and at most once an hour where a transaction begins, which could not send a refused message again.
 """
 

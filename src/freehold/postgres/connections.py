@@ -185,7 +185,6 @@ class Pool:
         first = await self._acquire()
         try:
             await self._address.verify(first)
-            await self._measure(first)
         except BaseException:
             first.terminate()
             self._release(first)
@@ -243,18 +242,18 @@ class Pool:
         self._release(connection)
         return rows
 
-    async def _measure(self, connection: Driver) -> None:
-        try:
-            await self.clock.measure(connection, self._timeout)
-        except DRIVER_ERRORS as error:
-            raise without_effect(translated(error, self._constraints, self._timeout)) from error
+    async def measure(self) -> None:
+        """Asks for the server's time."""
+        await self._correct(self._warm() or await self._acquire())
 
     async def _correct(self, connection: Driver) -> None:
-        """Learns the server's time anew, on a connection that goes back then. What was refused has done nothing."""
+        """Learns the server's time, on a connection that goes back then."""
         try:
-            await self._measure(connection)
-        except BaseException:
+            await self.clock.measure(connection, self._timeout)
+        except BaseException as error:
             connection.terminate()
+            if isinstance(error, DRIVER_ERRORS):
+                raise without_effect(translated(error, self._constraints, self._timeout)) from error
             raise
         finally:
             self._release(connection)
