@@ -5,8 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic_core import from_json
-
 from freehold.app import Application
 from freehold.engine.columns import check_columns
 from freehold.engine.roles import check_role
@@ -19,6 +17,7 @@ from freehold.identity.development import DevelopmentKeys
 from freehold.identity.principal import Principal
 from freehold.identity.system import CONSTRAINTS, System
 from freehold.model.context import Context
+from freehold.model.numbers import parsed
 from freehold.model.pages import CursorSigner
 from freehold.model.seal import Seal
 from freehold.model.shapes import Shapes
@@ -185,8 +184,8 @@ class Database:
         if answer.stream is not None and function.media:
             return b"".join([part async for part in answer.stream])
         if answer.stream is not None:
-            return [from_json(item) async for item in answer.stream]
-        return from_json(answer.body)
+            return [parsed(item) async for item in answer.stream]
+        return parsed(answer.body)
 
     def pipeline(self, *, limiter: Limiter | None = None, timeout: float = LONGEST) -> Pipeline:
         """What runs calls of the application's functions here.

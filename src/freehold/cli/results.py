@@ -1,17 +1,16 @@
 """How the answer of a function is printed: as tables for people, as JSON for programs."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic_core import from_json
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from freehold.cli.output import console, print_json
+from freehold.cli.output import console
 from freehold.functions.results import Answer
+from freehold.model.numbers import parsed, written
 
 __all__ = ["print_result"]
 
@@ -33,9 +32,9 @@ def print_result(answer: Answer, *, as_json: bool) -> None:
     if answer.media != "application/json":
         sys.stdout.buffer.write(answer.body)
         return
-    value = from_json(answer.body)
+    value = parsed(answer.body)
     if as_json:
-        print_json(value)
+        sys.stdout.write(written(value, ascii=True, indent=2) + "\n")
     elif answer.page:
         _print_page(value)
     else:
@@ -94,4 +93,4 @@ def _shown(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else written(value)

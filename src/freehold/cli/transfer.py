@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from pydantic_core import from_json
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -21,6 +20,7 @@ from freehold.cli.output import console, failing, print_json
 from freehold.database import Database
 from freehold.errors import ConfigurationError, ValidationError
 from freehold.model.entity import Entity
+from freehold.model.numbers import parsed
 from freehold.model.registry import suggestion
 from freehold.store.session import Session
 from freehold.transfer import ExportResult, ImportProgress, ImportResult, export_file, format_of, import_file
@@ -217,7 +217,7 @@ def _filter(given: str | None) -> Mapping[str, Any] | None:
     if given is None:
         return None
     try:
-        where = from_json(given)
+        where = parsed(given)
     except ValueError as error:
         raise ValidationError.single(("--where",), f"is no JSON: {error}", "json_invalid", subject="export") from None
     if not isinstance(where, dict):

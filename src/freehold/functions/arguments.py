@@ -4,16 +4,18 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 import pydantic
-from pydantic import BaseModel
-from pydantic_core import to_json
+from pydantic import BaseModel, TypeAdapter
+from pydantic_core import SchemaValidator, to_json
 
 from freehold.errors import Issue, RequestError, ValidationError
 from freehold.functions.declaration import Function, Parameters
 from freehold.model.issues import validation_error
 from freehold.model.kinds import split_optional
+from freehold.model.numbers import exact, lossy, parsed
+from freehold.model.schemas import validator
 
 __all__ = ["Arguments", "checked_json"]
 
@@ -64,11 +66,11 @@ class Arguments:
         try:
             if self.form == "json":
                 checked_json(self.given)
-                return function.parameters.model_validate_json(self.given)
+                return _of_json(function, self.given)
             if self.form == "record":
-                return function.parameters.model_validate_json(_joined(*self.given))
+                return _of_json(function, _joined(*self.given))
             values = self.given if self.form == "values" else self._typed(function)
-            return function.parameters.model_validate(dict(values))
+            return cast("Parameters", _validator(function).validate_python(dict(values)))
         except pydantic.ValidationError as error:
             raise validation_error(error, function.name) from None
 
@@ -93,6 +95,16 @@ class Arguments:
 NONE = Arguments("values", {})
 
 
+def _of_json(function: Function, text: bytes) -> Parameters:
+    return cast("Parameters", _validator(function).validate_json(text, context=lossy(text)))
+
+
+@lru_cache(maxsize=4096)
+def _validator(function: Function) -> SchemaValidator:
+    """What validates a function's parameters, its numbers as they were written, in the application's models too."""
+    return validator(exact(TypeAdapter(function.parameters).core_schema))
+
+
 def _joined(known: bytes, name: str | None, body: bytes) -> bytes:
     """One JSON object of two. Each is whole by itself, so that nothing in the body can reach what is known."""
     sent = checked_json(body)
@@ -107,13 +119,13 @@ def _joined(known: bytes, name: str | None, body: bytes) -> bytes:
 
 
 def checked_json(body: bytes) -> Any:
-    """A body as JSON that means the same to everybody: each name once, no NaN, no nesting without end.
+    """A body as JSON that means the same to everybody: each name once, no NaN, no nesting without end. Numbers are exact: see `parsed`.
 
     Raises:
         RequestError: it is not.
     """
     try:
-        return json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_refused)
+        return parsed(body.decode(), object_pairs_hook=_once, parse_constant=_refused)
     except _RepeatedNameError as error:
         raise RequestError(
             f"the JSON names {error.args[0]!r} twice in one object"[:200], hint="write it once"

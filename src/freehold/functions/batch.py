@@ -29,6 +29,7 @@ from freehold.functions.registry import Functions
 from freehold.functions.results import Answer
 from freehold.identity.principal import Origin, Principal
 from freehold.model.issues import validation_error
+from freehold.model.numbers import written
 
 __all__ = ["MOST", "Batch", "BatchCall", "BatchCalls", "Outcome", "results"]
 
@@ -145,7 +146,7 @@ class Batch:
             function = self._functions[call.function]
             if function.stream or function.media or function.content:
                 raise RequestError(f"{function.name} is about a stream", hint="call it by itself, not in a batch")
-            arguments = Arguments.of_json(to_json(call.arguments))
+            arguments = Arguments.of_json(written(call.arguments, ascii=True).encode())
             answer = await self._pipeline.run(Call(function, arguments, principal, origin, call.key))
             return Outcome(id, function.name, answer)
         except FreeholdError as error:

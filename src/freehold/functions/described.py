@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import PydanticUndefined, to_jsonable_python
+from pydantic_core import PydanticUndefined
 
 from freehold.functions.schemas import Schemas
 from freehold.model.description import EntityDescription, FieldDescription
@@ -11,7 +11,7 @@ from freehold.model.fields import Index, Unique
 from freehold.model.filters import operators_of
 from freehold.model.pages import MAXIMUM_SORTED_TEXT
 from freehold.model.registry import Registry
-from freehold.model.values import to_json_shape
+from freehold.model.values import shaped, to_json_shape
 
 __all__ = ["described_entity"]
 
@@ -84,9 +84,7 @@ def _default(field: FieldDescription) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, list | dict) or hasattr(value, "model_dump"):
-        return to_jsonable_python(value, bytes_mode="hex", timedelta_mode="float")
-    return to_json_shape(value)
+    return shaped(value)
 
 
 def _sortable(field: FieldDescription) -> bool:

@@ -10,8 +10,9 @@ from pydantic_core import to_json
 
 from freehold.errors import RequestError, ValidationError
 from freehold.functions.declaration import LONGEST_TIMEOUT, Function
+from freehold.functions.inclusion import Where
 from freehold.functions.offering import Names, function, refused, words
-from freehold.functions.reading import Where, check_deleted, conditions, narrowing, texts_of
+from freehold.functions.reading import WHERE, check_deleted, conditions, narrowing, texts_of
 from freehold.functions.results import Answer, result_of
 from freehold.model.description import EntityDescription
 from freehold.model.registry import Registry
@@ -162,7 +163,7 @@ def export(entity: EntityDescription, registry: Registry) -> Function:
                 description="The columns; customer.number is a field of the record that a reference leads to.",
             ),
         ),
-        "where": (Where, None),
+        "where": (Where, WHERE),
         "order": (Names | None, Field(default=None, description="Fields to sort by; - before one for descending.")),
         **narrowing(entity),
     }

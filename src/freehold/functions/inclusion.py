@@ -10,9 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from freehold.functions.offering import Limit, Names
+from freehold.model.numbers import exact_tree
 from freehold.model.pages import Include, IncludeLike
 
-__all__ = ["Includes", "Inclusion", "includes"]
+__all__ = ["Includes", "Inclusion", "Where", "includes"]
+
+Where = Annotated[dict[str, Any] | None, BeforeValidator(exact_tree)]
+"""A filter. Its values are read by the kinds of the fields that they are compared with."""
 
 
 class Inclusion(BaseModel):
@@ -20,7 +24,7 @@ class Inclusion(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    where: dict[str, Any] | None = Field(default=None, description="A filter on the related records.")
+    where: Where = Field(default=None, description="A filter on the related records.")
     order: Names | None = Field(default=None, description="Fields to sort them by; - before one for descending.")
     limit: Limit = Field(default=50, description="How many at most for each record.")
     select: Names | None = Field(default=None, description="Only these fields.")

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from freehold.errors import ForbiddenError, ValidationError
 from freehold.functions.declaration import Function
-from freehold.functions.inclusion import Includes, Inclusion, includes
+from freehold.functions.inclusion import Includes, Inclusion, Where, includes
 from freehold.functions.offering import Cursor, Id, Limit, Names, article, function, refused, words
 from freehold.functions.results import Answer, page_answer, paged, result_of
 from freehold.functions.texts import list_arguments, read_arguments
@@ -25,15 +25,14 @@ from freehold.model.vocabulary import Vocabulary, offered
 from freehold.store.history import Change
 from freehold.store.session import Session
 
-__all__ = ["Group", "Groups", "RecordChange", "ValueChange", "aggregate", "get", "history", "list_"]
+__all__ = ["WHERE", "Group", "Groups", "RecordChange", "ValueChange", "aggregate", "get", "history", "list_"]
 
 MAXIMUM_CHANGES = 500
 """Changes in one page of a history."""
 
-Where = Annotated[
-    dict[str, Any] | None,
-    Field(description='A filter: {"status": "active", "total": {"gte": 100}, "or": [...]}. All of it must hold.'),
-]
+WHERE = Field(
+    default=None, description='A filter: {"status": "active", "total": {"gte": 100}, "or": [...]}. All of it must hold.'
+)
 _SELECT = Field(default=None, description="Only these fields, and the id. Without it, all.")
 _INCLUDE = Field(
     default=None, description='Relations that come along: ["contacts"], or {"orders": {"limit": 5}, "lines": "count"}.'
@@ -128,7 +127,7 @@ def list_(entity: EntityDescription, registry: Registry) -> Function:
 
     many = words(entity, many=True)
     parameters: dict[str, Any] = {
-        "where": (Where, None),
+        "where": (Where, WHERE),
         "order": (Names | None, Field(default=None, description="Fields to sort by; - before one for descending.")),
         "limit": (Limit, Field(default=50, description=f"How many {many} at most.")),
         "after": (Cursor | None, Field(default=None, description="The next cursor of the page before this one.")),
@@ -260,7 +259,7 @@ def aggregate(entity: EntityDescription, registry: Registry) -> Function:
             Field(default=[], description="The fields of a group's key; without any, all are one group."),
         ),
         **{measure: (Names, Field(default=[], description=told)) for measure, told in measured.items()},
-        "where": (Where, None),
+        "where": (Where, WHERE),
         "limit": (Limit, Field(default=1_000, description="How many groups at most; more are an error.")),
     }
     parameters |= {name: how for name, how in narrowing(entity).items() if name != "search"}

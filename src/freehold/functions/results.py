@@ -17,6 +17,7 @@ from freehold.errors import InternalError
 from freehold.model.entity import Entity
 from freehold.model.moments import respelled
 from freehold.model.pages import Page
+from freehold.model.schemas import serializer
 
 __all__ = ["Answer", "Result", "result_of"]
 
@@ -148,10 +149,5 @@ def _has_records(annotation: Any, seen: set[type]) -> bool:
 
 
 def _serializer(adapter: TypeAdapter[Any]) -> SchemaSerializer:
-    """What writes a type's values, with moments in one form; entities write them so by themselves."""
-    schema = respelled(adapter.core_schema, lambda cls: not issubclass(cls, Entity))
-    try:
-        # Models would be written by serializers of their own, which know another form.
-        return SchemaSerializer(schema, None, _use_prebuilt=False)
-    except TypeError:  # a release of Pydantic without this argument
-        return SchemaSerializer(schema)
+    """What writes a type's values, each in its one form."""
+    return serializer(respelled(adapter.core_schema))

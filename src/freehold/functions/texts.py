@@ -18,6 +18,7 @@ from freehold.functions.arguments import checked_json
 from freehold.model.description import EntityDescription
 from freehold.model.filters import OPERATORS, Target, find_target
 from freehold.model.kinds import Kind
+from freehold.model.numbers import NUMBER
 from freehold.model.permissions import EVERYTHING
 from freehold.model.registry import Registry
 from freehold.model.vocabulary import offered
@@ -163,7 +164,7 @@ def _value(text: str, target: Target | None) -> Any:
 
 def _number(text: str, number: type[int] | type[float]) -> Any:
     try:
-        return number(text) if len(text) <= 30 else text
+        return number(text) if len(text) <= 30 and NUMBER.fullmatch(text) else text
     except ValueError:
         return text
 

@@ -123,7 +123,7 @@ class EntityDescription:
     @cached_property
     def spelled(self) -> bool:
         """Whether some field's values are told to PostgreSQL in another way than JSON has them."""
-        return any(field.kind.name in ("bytes", "duration") for field in self.own)
+        return any(field.kind.name in ("bytes", "duration", "json") for field in self.own)
 
     @cached_property
     def counters(self) -> Mapping[str, Counting]:

@@ -34,7 +34,9 @@ from freehold.model.fields import UNREAD, Declaration, Index, Unique, counter, f
 from freehold.model.index_keys import IndexKey
 from freehold.model.inputs import prepared
 from freehold.model.kinds import KindError, kind_of, split_optional
-from freehold.model.moments import respelled
+from freehold.model.moments import of_record, respelled
+from freehold.model.numbers import exact
+from freehold.model.schemas import serializer, validator
 
 __all__ = ["Entity", "Input"]
 
@@ -152,13 +154,18 @@ class Entity(BaseModel, metaclass=EntityMeta):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:  # Any: Pydantic's schemas
-        """The schema with moments written as PostgreSQL writes them. Documents are stored as their own models write them."""
-        return respelled(handler(source), lambda inner: inner is cls)
+        """The schema with values written as PostgreSQL writes them. A duration is a number of seconds."""
+        return of_record(handler(source), cls)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:  # Any: checked by __init_subclass__ before
-        if "__shape__" in cls.__dict__:  # a read's shape of an entity, not a declaration
-            return
+        if "__shape__" not in cls.__dict__:  # a read's shape of an entity is no declaration
+            cls._declare(options)
+        # What lies in it writes as its schema says here, and not as its own class would.
+        cls.__pydantic_serializer__ = serializer(respelled(cls.__pydantic_core_schema__))
+
+    @classmethod
+    def _declare(cls, options: Mapping[str, Any]) -> None:
         cls.__entity__ = _describe(cls, **options)
         cls.Create = _input_model(cls, "Create", cls.__entity__.given, patch=False)
         cls.Patch = _input_model(cls, "Patch", cls.__entity__.changeable, patch=True)
@@ -418,6 +425,8 @@ def _input_model(cls: type[Entity], suffix: str, fields: Sequence[FieldDescripti
             )
     model = create_model(f"{cls.__name__}{suffix}", __base__=Input, __module__=cls.__module__, **definitions)
     model.entity = cls
+    if any(field_.kind.document is not None for field_ in fields):
+        model.__pydantic_validator__ = validator(exact(model.__pydantic_core_schema__))
     return model
 
 

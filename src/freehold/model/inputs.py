@@ -7,10 +7,14 @@ An entity's own class only types its fields: rows that are already stored are re
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, get_args, get_origin
+from enum import Enum
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
-from pydantic_core import PydanticCustomError, to_json
+from pydantic_core import PydanticCustomError, from_json, to_json
+
+from freehold.model.numbers import Choice, decimal, faithful, unsigned_real, whole
+from freehold.model.values import shaped
 
 __all__ = ["MAXIMUM_DOCUMENT", "MAXIMUM_ITEMS", "MAXIMUM_TEXT", "prepared", "without_nul"]
 
@@ -69,8 +73,18 @@ def _bounded_document(value: Any) -> Any:
             "is larger than {most} bytes of JSON; split it or store it elsewhere",
             {"most": MAXIMUM_DOCUMENT},
         )
-    _check_leaves(value.model_dump() if isinstance(value, BaseModel) else value)
-    return value
+    if isinstance(value, BaseModel):
+        _check_leaves(value.model_dump())
+        return value
+    _check_leaves(value)
+    return value if _plain(value) else from_json(to_json(shaped(value)))  # as it is read later
+
+
+def _plain(value: Any) -> bool:
+    """Whether a document has JSON's own types only."""
+    if type(value) is dict:
+        return all(type(name) is str and _plain(item) for name, item in value.items())
+    return all(map(_plain, value)) if type(value) is list else value is None or type(value) in (str, int, float, bool)
 
 
 def _check_leaves(value: Any) -> None:
@@ -93,12 +107,6 @@ def _check_leaves(value: Any) -> None:
             _check_leaves(item)
 
 
-def _refuse_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise PydanticCustomError("int_type", "is a boolean where an integer is wanted")
-    return value
-
-
 def _refuse_bool_as_number(value: Any) -> Any:
     if isinstance(value, bool):
         raise PydanticCustomError("float_type", "is a boolean where a number is wanted")
@@ -107,8 +115,9 @@ def _refuse_bool_as_number(value: Any) -> Any:
 
 _VALIDATORS: dict[Any, tuple[Any, ...]] = {
     str: (AfterValidator(without_nul),),
-    int: (BeforeValidator(_refuse_bool),),
-    float: (BeforeValidator(_refuse_bool_as_number),),
+    int: (BeforeValidator(whole),),
+    float: (BeforeValidator(unsigned_real),),
+    Decimal: (BeforeValidator(decimal),),
     datetime: (AfterValidator(_in_utc),),
     time: (AfterValidator(_without_zone),),
     timedelta: (BeforeValidator(_refuse_bool_as_number), AfterValidator(_bounded_duration)),
@@ -152,15 +161,26 @@ def prepared(
         bounds["allow_inf_nan"] = False
     if annotation is Decimal:
         bounds |= {"allow_inf_nan": False, "max_digits": digits, "decimal_places": places}
-    validators = _VALIDATORS.get(annotation, ())
+    validators = _VALIDATORS.get(annotation, ()) or _choice(annotation)
     if lowercase:
         validators = (*validators, BeforeValidator(_lowered))
     if _is_document(annotation):
-        validators = (AfterValidator(_bounded_document),)
+        # The numbers of a model are read by the types that it gives them: see `exact`.
+        untyped = not (isinstance(annotation, type) and issubclass(annotation, BaseModel))
+        validators = (*([BeforeValidator(faithful)] if untyped else []), AfterValidator(_bounded_document))
     base = AwareDatetime if annotation is datetime else annotation
     if not bounds and not validators:
         return base
     return Annotated[(base, Field(**bounds), *validators)]
+
+
+def _choice(annotation: Any) -> tuple[Any, ...]:
+    """What is checked before one of the values of a Literal or an enum is looked for."""
+    if get_origin(annotation) is Literal:
+        return (BeforeValidator(Choice(get_args(annotation))),)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return (BeforeValidator(Choice(list(annotation), annotation)),)
+    return ()
 
 
 def _is_document(annotation: Any) -> bool:

@@ -1,5 +1,7 @@
 """Pydantic's findings as Freehold's issues, in one place."""
 
+import re
+
 import pydantic
 
 from freehold.errors import Issue, ValidationError
@@ -10,6 +12,8 @@ _TEXTS = {
     "extra_forbidden": "is no field here; remove it",
     "missing": "is required; give it",
 }
+
+_FUNCTION = re.compile(r"function-\w+\[[^,\[\]]*\(\), ")
 
 TOLD = 100
 """Issues of one input that are told."""
@@ -46,4 +50,6 @@ def validation_error(error: pydantic.ValidationError, subject: str) -> Validatio
 
 def _name(part: int | str) -> int | str:
     """A part of a path. Names that are no fields are the caller's, and may be of any length."""
+    if isinstance(part, str) and part.startswith("function-"):
+        part = _FUNCTION.sub("", part).rstrip("]")  # a choice of a union, called by its type
     return part if isinstance(part, int) or len(part) <= 100 else f"{part[:99]}…"

@@ -83,9 +83,9 @@ _JSON_SHAPES = {
     ("bytes", False): "encode({0}, 'hex')",
     ("bytes", True): "case when {0} is not null then "
     "array(select encode(b, 'hex') from unnest({0}) with ordinality u (b, n) order by n) end",
-    ("duration", False): "extract(epoch from {0})",
+    ("duration", False): "extract(epoch from {0})::float8",
     ("duration", True): "case when {0} is not null then "
-    "array(select extract(epoch from d) from unnest({0}) with ordinality u (d, n) order by n) end",
+    "array(select extract(epoch from d)::float8 from unnest({0}) with ordinality u (d, n) order by n) end",
 }
 
 SCALARS: dict[Any, tuple[str, str]] = {

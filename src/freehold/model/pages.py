@@ -19,7 +19,7 @@ from freehold.errors import CursorError, Issue, ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.issues import shown
 from freehold.model.registry import suggestion
-from freehold.model.values import from_json_shape
+from freehold.model.values import from_json_shape, stored
 from freehold.model.vocabulary import Vocabulary
 
 __all__ = [
@@ -231,7 +231,7 @@ class CursorSigner:
             CursorError: it is no cursor, was edited, or belongs to another list.
         """
         return tuple(
-            None if value is None else from_json_shape(sort.field, value)
+            None if value is None else stored(from_json_shape(sort.field, value))
             for sort, value in zip(sorts, self.values(text, binding, subject=subject), strict=True)
         )
 

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, TypeAdapter, create_model
 
 from freehold.errors import Issue, ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.entity import EntityMeta
 from freehold.model.filters import Filter, parse_filter
 from freehold.model.issues import shown
+from freehold.model.moments import of_record, respelled
 from freehold.model.pages import Include, Sort, parse_limit, parse_order
 from freehold.model.registry import Registry, Relation, suggestion
+from freehold.model.schemas import serializer
 from freehold.model.vocabulary import Vocabulary
 
 __all__ = ["Included", "Selection", "Shape", "Shapes"]
@@ -36,6 +38,15 @@ class Selection(BaseModel):
     model_config = ConfigDict(
         frozen=True, ser_json_bytes="hex", val_json_bytes="hex", ser_json_timedelta="float", protected_namespaces=()
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:  # Any: Pydantic's schemas
+        """The schema with values written as PostgreSQL writes them."""
+        return of_record(handler(source), cls)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:  # Any: Pydantic's
+        cls.__pydantic_serializer__ = serializer(respelled(cls.__pydantic_core_schema__))
 
 
 @dataclass(frozen=True)

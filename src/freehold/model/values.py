@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
+from functools import lru_cache
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_json, to_jsonable_python
 
 from freehold.errors import ValidationError
 from freehold.model.description import EntityDescription, FieldDescription
-from freehold.model.moments import written
+from freehold.model.moments import jsonable, short, written
+from freehold.model.numbers import written as written_json
 
 __all__ = ["Changes", "from_json_shape", "shaped", "stored", "to_json_shape", "to_payload", "to_rows", "to_sql_text"]
 
@@ -22,10 +25,16 @@ def stored(value: Any) -> Any:
 
 
 def from_json_shape(field: FieldDescription, value: Any) -> Any:
-    """A column's JSON shape (see `kinds`) as the Python value, an enum's member as it is stored."""
+    """A column's JSON shape (see `kinds`) as the Python value."""
+    if field.kind.name == "json":
+        # As a document is read from a row: what is stored is not held against the bounds of input.
+        return _documents(field.annotation).validate_json(written_json(value))
     if field.kind.name == "bytes":
         value = [bytes.fromhex(item) for item in value] if field.kind.many else bytes.fromhex(value)
-    return stored(field.kind.adapter.validate_python(value))
+    return field.kind.adapter.validate_python(value)
+
+
+_documents = lru_cache(maxsize=1024)(TypeAdapter[Any])
 
 
 def to_json_shape(value: Any) -> Any:
@@ -34,17 +43,19 @@ def to_json_shape(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, timedelta):
-        return value.total_seconds()
+        return short(value.total_seconds())
     if isinstance(value, datetime | time):
         return written(value)
-    return to_jsonable_python(value)
+    if isinstance(value, float):
+        return short(value)
+    return jsonable(value) if isinstance(value, BaseModel) else to_jsonable_python(value)
 
 
 def shaped(value: Any) -> Any:
     """A value of any kind, or a mapping or list of such, in its JSON shape."""
     if isinstance(value, Mapping):
         return {name: shaped(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | set | frozenset):
         return [shaped(item) for item in value]
     return to_json_shape(value)
 
@@ -98,6 +109,8 @@ def to_sql_text(value: Any) -> Any:
         return "\\x" + value.hex()
     if isinstance(value, timedelta):
         return f"{value.days} days {value.seconds} seconds {value.microseconds} microseconds"
+    if isinstance(value, BaseModel):
+        return jsonable(value)
     if isinstance(value, list):
         return [to_sql_text(item) for item in value]
     return value

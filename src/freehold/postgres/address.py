@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 import asyncpg
 
 from freehold.errors import ConfigurationError
+from freehold.postgres.identifiers import packed, unpacked
 from freehold.postgres.sqlstate import DRIVER_ERRORS, translated, without_effect
 
 __all__ = ["Address", "Driver"]
@@ -145,6 +146,10 @@ class Address:
             )
             # JSON as the bytes that came: they go to Pydantic or to the client as they are.
             await connection.set_type_codec("json", schema="pg_catalog", format="binary", encoder=bytes, decoder=bytes)
+            # The standard UUID, as every other way out has it; the driver has a class of its own.
+            await connection.set_type_codec(
+                "uuid", schema="pg_catalog", format="binary", encoder=packed, decoder=unpacked
+            )
         except (ValueError, TypeError) as error:
             raise ConfigurationError(
                 f"the connection URL is wrong: {error}", hint="postgresql://user:password@host:port/database"

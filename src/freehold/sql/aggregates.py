@@ -54,7 +54,7 @@ def _measure(function: str, field: FieldDescription) -> str:
     column = f"t.{quoted(field.name)}"
     measured = f"{function}({column})"
     if field.kind.name == "duration":
-        return f"extract(epoch from {measured})"
+        return f"extract(epoch from {measured})::text"  # of sums, which may have more digits than a float
     # sum and avg of integers are numeric: text keeps their digits.
     exact = field.kind.name == "decimal" or (field.kind.name == "integer" and function in ("sum", "avg"))
     return f"{measured}::text" if exact else field.kind.as_json(measured)

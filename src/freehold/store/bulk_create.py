@@ -41,7 +41,7 @@ class Payloads:
     def __init__(self, entity: EntityDescription) -> None:
         self._entity = entity
         # What Pydantic writes differently from how PostgreSQL reads it.
-        self._converted = [field.name for field in entity.given if field.kind.name in ("bytes", "duration")]
+        self._converted = [field.name for field in entity.given if field.kind.name in ("bytes", "duration", "json")]
         # Documents and floats that are no numbers are written in other ways by a model than by themselves.
         self._plain = not any(field.kind.name in ("bytes", "duration", "json", "float") for field in entity.given)
         self._serializer = entity.cls.Create.__pydantic_serializer__

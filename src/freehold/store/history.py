@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import pydantic
-from pydantic_core import from_json
 
 from freehold.errors import ValidationError
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
 from freehold.model.issues import shown
+from freehold.model.numbers import parsed
 from freehold.model.pages import parse_limit
 from freehold.model.values import from_json_shape
 from freehold.sql.changes import Wanted, changes_statement
@@ -100,7 +100,7 @@ async def history(
         limit=parse_limit(limit),
     )
     row = await messenger.read(changes_statement(wanted, store.schemas))
-    return tuple(_change(store.registry.entities[item["entity"]], item) for item in from_json(row["rows"]))
+    return tuple(_change(store.registry.entities[item["entity"]], item) for item in parsed(row["rows"]))
 
 
 def named_record(messenger: Messenger, target: Any) -> tuple[EntityDescription, UUID]:
@@ -122,11 +122,13 @@ def _error(field: str, message: str, code: str) -> ValidationError:
 
 def _change(entity: EntityDescription, row: Mapping[str, Any]) -> Change:
     old, new = row["old"] or {}, row["new"] or {}
-    diff = {
+    values = {
         name: (_value(entity, name, old.get(name)), _value(entity, name, new.get(name)))
         for name in entity.fields
         if name not in UNTOLD and (name in old or name in new) and old.get(name) != new.get(name)
     }
+    # The same value can be spelled in two ways in a document.
+    diff = {name: (before, after) for name, (before, after) in values.items() if before != after}
     return Change(
         position=row["position"],
         entity=entity.name,

@@ -19,6 +19,7 @@ from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.entity import Entity
 from freehold.model.filters import parse_filter
 from freehold.model.issues import shown, validation_error
+from freehold.model.numbers import parsed
 from freehold.model.pages import parse_limit
 from freehold.model.registry import suggestion
 from freehold.model.values import from_json_shape
@@ -142,7 +143,7 @@ def _measured(function: str, field_: FieldDescription, value: Any) -> Any:
     if value is None:
         return None
     if field_.kind.name == "duration":
-        return timedelta(seconds=value)
+        return timedelta(microseconds=int(Decimal(value) * 1_000_000))
     if function in ("sum", "avg") and field_.kind.name in ("integer", "decimal"):
         return int(value) if function == "sum" and field_.kind.name == "integer" else Decimal(value)
     return value if function in ("sum", "avg") else from_json_shape(field_, value)
@@ -169,7 +170,7 @@ async def query(
     try:
         # Into a model with numbers as Decimals: a numeric keeps all its digits, and a float field takes them as well.
         found: list[Any] = (
-            from_json(rows) if model is None else _rows_of(model).validate_python(json.loads(rows, parse_float=Decimal))
+            parsed(rows) if model is None else _rows_of(model).validate_python(json.loads(rows, parse_float=Decimal))
         )
     except pydantic.ValidationError as error:
         raise validation_error(error, f"the rows of the query, as {model.__name__ if model else 'JSON'},") from None

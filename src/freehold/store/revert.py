@@ -10,12 +10,12 @@ from typing import Any
 from uuid import UUID
 
 import pydantic
-from pydantic_core import from_json
 
 from freehold.errors import HistoryError, Issue, ValidationError
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
 from freehold.model.issues import validation_error
+from freehold.model.numbers import parsed
 from freehold.model.values import from_json_shape, to_payload
 from freehold.sql.changes import clashes_statement, version_statement
 from freehold.store.messages import Messenger, checked_version
@@ -49,7 +49,7 @@ async def _then(messenger: Messenger, entity: EntityDescription, id: UUID, versi
             f"the log has no version {version} of {entity.name} {id}",
             hint="see session.history for the versions that it has; older ones may have been pruned",
         )
-    row, had = from_json(rows[0]["row"]), rows[0]["had"]
+    row, had = parsed(rows[0]["row"]), rows[0]["had"]
     return {field.name: row[field.name] for field in entity.changeable if field.name in had}
 
 

@@ -5,7 +5,6 @@ Here is what it would read differently from what is meant, or not at all: dates 
 since 1970), bytes, durations, lists, JSON documents, and moments without a time zone.
 """
 
-import json
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from freehold.model.description import FieldDescription
 from freehold.model.kinds import Kind
+from freehold.model.numbers import NUMBER, parsed, spellings
 from freehold.transfer.formats import Format
 
 __all__ = ["ABSENT", "CellError", "Converter", "from_json", "from_text"]
@@ -72,7 +72,7 @@ def from_json(field: FieldDescription, form: Format, *, nullable: bool) -> Conve
     kind = field.kind
     convert = _single(kind, form, from_cell=False)
     if kind.name == "json":
-        return _floats
+        return _typed if kind.document is not None else _untyped
     if kind.many:
         return lambda value: [convert(item) for item in value] if isinstance(value, list) else value
     return lambda value: None if value is None else convert(value)
@@ -93,7 +93,8 @@ def _many(kind: Kind, form: Format) -> Converter:
 def _single(kind: Kind, form: Format, *, from_cell: bool) -> Converter:
     """The converter of one value; of a cell's text, or of a JSON value."""
     if kind.name == "json":
-        return _document if from_cell else _floats
+        read = _typed if kind.document is not None else _untyped
+        return (lambda cell: read(_document(cell))) if from_cell else read
     if kind.name == "integer" and kind.choices and from_cell:
         return _integer
     if kind.name == "datetime":
@@ -110,7 +111,7 @@ def _same(value: Any) -> Any:
 
 def _integer(value: str) -> Any:
     try:
-        return int(value)
+        return int(value) if NUMBER.fullmatch(value) else value
     except ValueError:
         return value  # validation says what it should be
 
@@ -147,7 +148,11 @@ def _duration(value: Any) -> Any:
     """Seconds, as exports write them; other spellings are ISO 8601's, which Pydantic reads."""
     try:
         seconds = Decimal(value)
-        if isinstance(value, bool) or seconds.adjusted() > LONGEST_DURATION:
+        if (
+            isinstance(value, bool)
+            or (isinstance(value, str) and not NUMBER.fullmatch(value))
+            or seconds.adjusted() > LONGEST_DURATION
+        ):
             return value
         return timedelta(seconds=int(seconds), microseconds=int(seconds % 1 * 1_000_000))
     except (ArithmeticError, ValueError, TypeError):
@@ -156,7 +161,7 @@ def _duration(value: Any) -> Any:
 
 def _document(cell: str) -> Any:
     try:
-        return json.loads(cell, parse_constant=_refuse)
+        return parsed(cell, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise CellError("is no JSON", "json_invalid") from None
 
@@ -165,10 +170,23 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _floats(value: Any) -> Any:
-    """A document in which numbers with a point are floats: they were read as Decimals, which only some fields want."""
+def _typed(value: Any) -> Any:
+    """A document of a model. Numbers with a point were read as Decimals; they are floats where these are the same numbers."""
     if isinstance(value, Decimal):
+        return nearest if Decimal(repr(nearest := float(value))) == value else value
+    if isinstance(value, dict):
+        return {key: _typed(item) for key, item in value.items()}
+    return [_typed(item) for item in value] if isinstance(value, list) else value
+
+
+def _untyped(value: Any) -> Any:
+    """A document without a model, whose numbers with a point are floats."""
+    if isinstance(value, Decimal):
+        if value not in spellings(float(value)):
+            raise CellError(
+                "has a number with more digits than a float holds; write it as a string", "number_precision"
+            )
         return float(value)
     if isinstance(value, dict):
-        return {key: _floats(item) for key, item in value.items()}
-    return [_floats(item) for item in value] if isinstance(value, list) else value
+        return {key: _untyped(item) for key, item in value.items()}
+    return [_untyped(item) for item in value] if isinstance(value, list) else value

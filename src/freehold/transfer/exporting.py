@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -12,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic_core import from_json
-
 from freehold.errors import FileError, Issue, ValidationError
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
+from freehold.model.numbers import parsed, written
 from freehold.model.pages import Include, IncludeLike, OrderBy
 from freehold.model.registry import suggestion
 from freehold.model.vocabulary import Vocabulary
@@ -169,7 +167,7 @@ async def _pages(
             deleted=deleted, limit=limit, after=after, before=None, with_total=False, as_json=True, vocabulary=vocabulary,
         )  # fmt: skip
         text = page.json or b"[]"
-        records: list[dict[str, Any]] = from_json(text)
+        records: list[dict[str, Any]] = parsed(text)
         yield records
         after = page.next
         if after is None:
@@ -223,7 +221,7 @@ def _writer(file: IO[str], form: Format, columns: Sequence[tuple[str, ...]]) -> 
 
         def write_json(record: dict[str, Any]) -> None:
             values = {name: _value(record, column) for name, column in zip(names, columns, strict=True)}
-            file.write(json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n")
+            file.write(written(values) + "\n")
 
         return write_json
     writer = csv.writer(
@@ -250,7 +248,7 @@ def _cell(value: Any, null: str) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return written(value)
     return value
 
 
