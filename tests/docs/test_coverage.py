@@ -15,6 +15,7 @@ from freehold import errors
 from freehold.cli.commands import commands
 from freehold.model.filters import OPERATORS
 from freehold.model.kinds import SCALARS
+from freehold.model.permissions import pattern_problem
 from freehold.server import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +104,96 @@ def test_every_error_and_code_is_on_the_page() -> None:
     }
     assert set(rows) == actual
     assert len(rows) == len(actual)
+
+
+def tree(text: str) -> dict[str, str]:
+    """The errors of a drawn tree, each with the one that it stands under."""
+    found: dict[str, str] = {}
+    above: list[str] = []
+    for line in text.splitlines():
+        if drawn := re.match(r"^    ([│├└─ ]*)(\w+Error)\b", line):
+            depth = len(drawn[1]) // 4
+            found[drawn[2]] = above[depth - 1] if depth else ""
+            above[depth:] = [drawn[2]]
+    return found
+
+
+def test_the_trees_of_errors_are_the_classes() -> None:
+    classes = [getattr(errors, name) for name in errors.__all__]
+    actual = {
+        error.__name__: "" if error is errors.FreeholdError else error.__bases__[0].__name__
+        for error in classes
+        if isinstance(error, type) and issubclass(error, errors.FreeholdError)
+    }
+    assert tree(section(read("errors.md"), "## The tree")) == actual
+    assert tree(errors.__doc__ or "") == actual
+
+
+def test_the_groups_of_codes_are_told_alike() -> None:
+    groups = re.compile(r"0 set-up, .*?9 the rest")
+    told = [groups.search(" ".join(text.split())) for text in (read("errors.md"), errors.__doc__ or "")]
+    assert told[0] is not None
+    assert told[1] is not None
+    assert told[0][0] == told[1][0]
+    assert {code[2] for code in re.findall(r"FH\d{3}", read("errors.md"))} == set(re.findall(r"(\d) ", told[0][0]))
+
+
+def shown(value: object) -> set[str]:
+    """How a page may write a default."""
+    if isinstance(value, bool) or value is None:
+        return {str(value), "none"} if value is None else {str(value)}
+    if isinstance(value, int | float):
+        return {f"{value:,g}" if value < 1e6 else f"{value:,.0f}"}
+    if value == ():
+        return {"none"}
+    return {f"{type(value).__name__}()", str(value)}
+
+
+def test_the_defaults_of_settings_are_the_servers() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", section(read("guide/serving.md"), "## Settings"), re.MULTILINE)
+    actual = Settings()
+    wrong = {name: told for name, told in rows if told.replace("`", "") not in shown(getattr(actual, name))}
+    assert len(rows) == len(fields(Settings))
+    assert wrong == {}
+
+
+def test_the_defaults_of_options_are_the_commands() -> None:
+    page, compared = read("cli.md"), 0
+    for name, command in cli().items():
+        for options, meaning in re.findall(
+            r"^\| (`-.*?) \|[^|]*\| (.*) \|$", section(page, f"## freehold {name}"), re.MULTILINE
+        ):
+            told = re.search(r"(?:`([^`]+)`|([\d,.]+)) by default", meaning)
+            option = re.findall(r"--[\w-]+", options)[0]
+            (parameter,) = [each for each in command.params if option in each.opts]
+            default = parameter.default
+            if default is None:  # of an option that stands for a setting: the setting's
+                own = option.removeprefix("--")
+                default = next((getattr(Settings(), f.name) for f in fields(Settings) if f.name.startswith(own)), None)
+            if told and default is not None and not callable(default):  # else the command finds it itself
+                compared += 1
+                assert (told[1] or told[2]) in {*shown(default), str(default)}, f"freehold {name} {option}"
+    assert compared > 15
+
+
+PERMISSIONS = re.compile(r"""\b(?:permissions|requires|scopes?)=(?:frozenset\()?([\[{(]?(?:\s*["'][^"']*["'],?)+)""")
+
+
+@pytest.mark.parametrize("folder", ["docs", "examples", "src"])
+def test_permissions_are_written_in_one_form(folder: str) -> None:
+    found = []
+    for path in [*(ROOT / folder).rglob("*.md"), *(ROOT / folder).rglob("*.py")]:
+        for names in PERMISSIONS.findall(path.read_text(encoding="utf-8")):
+            found += re.findall(r"""["']([^"']*)["']""", names)
+    wrong = [name for name in found if pattern_problem(name)]
+    assert wrong == []
+    assert found or folder == "examples"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=str)
+def test_a_page_tells_each_thing_once(page: Path) -> None:
+    headings = re.findall(r"^#+ .*$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(headings) == sorted(set(headings))
 
 
 def test_every_operator_is_in_the_table() -> None:

@@ -67,7 +67,7 @@ from shop import Customer, Order, application
 
 @pytest.fixture
 async def acme(as_organization):
-    return await as_organization("acme", role="admin", permissions=["orders:approve"], client_ip="192.0.2.1")
+    return await as_organization("acme", role="admin", permissions=["orders.approve"], client_ip="192.0.2.1")
 
 both = pytest.mark.parametrize(
     "isolation", [pytest.param(name, marks=pytest.mark.freehold(isolation=name)) for name in ("copy", "rollback")]
@@ -83,7 +83,7 @@ async def test_nothing_of_another_test_is_there(acme, database, again, isolation
 @both
 async def test_the_context_is_as_asked(acme, as_organization, isolation):
     context = acme.context
-    assert (context.role, context.permissions, context.client_ip) == ("admin", {"orders:approve"}, "192.0.2.1")
+    assert (context.role, context.permissions, context.client_ip) == ("admin", {"orders.approve"}, "192.0.2.1")
     bob = await as_organization("acme", user="bob", role="clerk")
     assert bob.context.organization_id == context.organization_id
     assert bob.context.user_id != context.user_id

@@ -22,7 +22,7 @@ def freehold_application() -> Application:
 @pytest.fixture
 async def aurora(as_organization: Organizations) -> Session:
     """A sales manager of Aurora."""
-    return await as_organization("aurora", user="grace", role="manager", permissions=["orders:confirm"])
+    return await as_organization("aurora", user="grace", role="manager", permissions=["orders.confirm"])
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from uuid import UUID
 
 from pydantic_core import to_json
 from uuid_utils.compat import uuid7
 
 from freehold.errors import IsolationError, Issue, ValidationError
+from freehold.model.permissions import pattern_problem
 
 __all__ = ["Context", "new_id"]
 
@@ -21,6 +22,12 @@ def _storable(value: str) -> bool:
     if "\x00" in value:
         return False
     return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+@lru_cache(maxsize=4_096)
+def _misnamed(permissions: frozenset[str]) -> str | None:
+    """What is wrong with the first permission that is not one."""
+    return next((problem for name in sorted(permissions) if (problem := pattern_problem(name))), None)
 
 
 def new_id() -> UUID:
@@ -38,7 +45,7 @@ class Context:
         organization_id: the tenant.
         user_id: who acts: a user, or a key that acts for none; None for the organization's own processes.
         role: the user's role in the organization.
-        permissions: what the user may do, by name.
+        permissions: what the user may do: `customers.update`, or patterns such as `customers.*`.
         request_id: ties together what one request did; made when not given.
         client_ip: the address of the client.
         user_agent: the client's software, as it said; cut to 512 characters.
@@ -85,6 +92,8 @@ class Context:
             issues.append(Issue(("permissions",), "must be a set of names", "set_type"))
         else:
             object.__setattr__(self, "permissions", frozenset(names))
+            if problem := _misnamed(self.permissions):
+                issues.append(Issue(("permissions",), problem, "permission_name"))
         if issues:
             raise ValidationError(issues, subject="Context")
 

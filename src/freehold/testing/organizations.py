@@ -13,7 +13,7 @@ class Organizations:
     """Makes organizations and users, and gives their sessions.
 
         acme = await as_organization("acme")
-        clerk = await as_organization("acme", user="bob", role="clerk", permissions=["orders:read"])
+        clerk = await as_organization("acme", user="bob", role="clerk", permissions=["orders.get"])
 
     Args:
         database: where.
