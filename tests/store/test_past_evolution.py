@@ -211,7 +211,7 @@ async def test_json_with_a_value_that_the_enum_lost(session: Session, written: W
 
 async def test_history_tells_a_value_that_the_enum_lost_as_it_was(session: Session, written: Written) -> None:
     change, _ = await session.history((Exam, written.records["exam"].id))
-    assert change.diff == {"grade": ("bad", "good")}
+    assert change.diff == {"grade": ("bad", Grade.GOOD)}
 
 
 async def test_a_revert_to_a_value_that_the_enum_lost_names_the_field(session: Session, written: Written) -> None:

@@ -10,11 +10,14 @@ import contextlib
 import random
 from collections.abc import Mapping
 
+from sqlalchemy.schema import CreateIndex
+
 from freehold.engine.advisory import exclusive
 from freehold.engine.blocks import Roles
 from freehold.engine.catalog import differences
-from freehold.engine.plan import Plan, plan
+from freehold.engine.plan import DIALECT, Plan, plan
 from freehold.engine.settings import configure_role
+from freehold.engine.tables import build_tables
 from freehold.errors import ConfigurationError, DatabaseError, RoleError, UniqueError, ValidationError
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas, literal, quoted
@@ -91,6 +94,7 @@ async def install(connection: Connection, planned: Plan, schemas: Schemas, roles
                 for statement in statements if name not in existing else ():
                     await connection.execute(statement)
         if existing & planned.tables.keys():
+            await _refold(connection, planned, schemas)
             await _compare(connection, planned, schemas, roles, existing)
         for statement in planned.derived:
             await connection.execute(statement)
@@ -135,6 +139,33 @@ async def keep_digest(connection: Connection, planned: Plan, schemas: Schemas) -
         f"insert into {schemas.own('settings')} values ('installed', $1) on conflict (name) do update set value = excluded.value",
         planned.digest,
     )
+
+
+async def _refold(connection: Connection, planned: Plan, schemas: Schemas) -> None:
+    """Makes unique indexes again that ignore case by the rules of an older release, which were those of the database's locale.
+
+    Raises:
+        ConfigurationError: records have the same key now.
+    """
+    for table in build_tables(planned.registry, schemas).tables.values():
+        for index in table.indexes:
+            name = f"{quoted(schemas.application)}.{quoted(str(index.name))}"
+            (there,) = await connection.fetch("select pg_get_indexdef(to_regclass($1)) as text", name)
+            if there["text"] is None or "lower(" not in there["text"]:
+                continue
+            await connection.execute(f"drop index {name}")
+            try:
+                async with connection.transaction():
+                    await connection.execute(str(CreateIndex(index).compile(dialect=DIALECT)))
+            except UniqueError as error:
+                keys = ", ".join(str(key) for key in index.expressions)
+                where = index.dialect_options["postgresql"]["where"]
+                alive = "" if where is None else f" where {where}"
+                raise ConfigurationError(
+                    f"records have the same key {index.name}, because case is ignored by Unicode's rules now",
+                    hint=f"change all but one of each: select {keys}, array_agg(id) as ids from {schemas.table(table.name)}{alive} "
+                    f"group by {', '.join(str(place + 1) for place in range(len(index.expressions)))} having count(*) > 1",
+                ) from error
 
 
 async def _compare(connection: Connection, planned: Plan, schemas: Schemas, roles: Roles, existing: set[str]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from freehold.engine.blocks import Roles, blocks
+from freehold.engine.folding import folding
 from freehold.engine.functions import entity_objects
 from freehold.engine.search import tokenizer
 from freehold.engine.tables import build_tables
@@ -59,6 +60,7 @@ class Plan:
             statements += blocks(package, file, self.schemas, self.roles).values()
         return [
             *statements,
+            *folding(self.schemas, application),
             tokenizer(self.schemas),
             *blocks("freehold.engine", "search.sql", self.schemas, self.roles).values(),
         ]

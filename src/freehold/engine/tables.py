@@ -28,6 +28,7 @@ from freehold.model.fields import Unique
 from freehold.model.index_keys import IndexKey
 from freehold.model.registry import Registry
 from freehold.sql.identifiers import Schemas, literal, quoted
+from freehold.sql.keys import folded
 
 __all__ = ["build_tables", "declared_default"]
 
@@ -59,7 +60,7 @@ def _build_table(entity: EntityDescription, registry: Registry, schemas: Schemas
     for field in entity.own:
         column = table.c[field.index_column]
         if field.declaration.unique:
-            key = _caseless(field.name) if field.declaration.ignore_case else column
+            key = _caseless(field.name, schemas) if field.declaration.ignore_case else column
             name = constraint_name(entity.table, [field.name], "key")
             Index(name, table.c.organization_id, key, unique=True, postgresql_where=_alive(entity))
         if field.declaration.index:
@@ -67,7 +68,7 @@ def _build_table(entity: EntityDescription, registry: Registry, schemas: Schemas
             Index(constraint_name(entity.table, [field.name], "idx"), table.c.organization_id, column, table.c.id)
     composites: tuple[DeclaredIndex | Unique, ...] = (*entity.unique, *entity.indexes)
     for composite in composites:
-        _composite(entity, composite, table)
+        _composite(entity, composite, table, schemas)
     return table
 
 
@@ -213,7 +214,7 @@ def _bounds(field: FieldDescription) -> list[str]:
     return conditions
 
 
-def _composite(entity: EntityDescription, key: DeclaredIndex | Unique, table: Table) -> None:
+def _composite(entity: EntityDescription, key: DeclaredIndex | Unique, table: Table, schemas: Schemas) -> None:
     conditions = [
         f"{quoted(name)} is null" if value is None else f"{quoted(name)} = {literal(value)}"
         for name, value in key.where.items()
@@ -222,14 +223,17 @@ def _composite(entity: EntityDescription, key: DeclaredIndex | Unique, table: Ta
     if unique and entity.soft_delete:
         conditions.append("deleted_at is null")
     ignored = key.ignore_case if isinstance(key, Unique) else ()
-    columns = [_caseless(name) if name in ignored else table.c[entity.fields[name].index_column] for name in key.fields]
+    columns = [
+        _caseless(name, schemas) if name in ignored else table.c[entity.fields[name].index_column]
+        for name in key.fields
+    ]
     where = _as_text(" and ".join(conditions)) if conditions else None
     Index(entity.key_name(key), table.c.organization_id, *columns, unique=unique, postgresql_where=where)
 
 
-def _caseless(name: str) -> Any:
-    """A column in lower case by the database's own rules (under "C" only ASCII has cases), sorted by code point all the same."""
-    return text(f'(lower({quoted(name)} collate "default") collate "{COLLATION}")')
+def _caseless(name: str, schemas: Schemas) -> Any:
+    """A column without the differences of case, sorted by code point."""
+    return text(f"({folded(quoted(name), schemas)})")
 
 
 def _alive(entity: EntityDescription) -> Any:

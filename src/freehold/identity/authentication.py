@@ -188,7 +188,7 @@ class Authenticator:
         key = None if self._development is None else self._development.find(credential)
         if key is None:
             raise _refused("the development key is unknown")
-        found = await self._lookups.get(("member", key.organization, key.email))
+        found = await self._lookups.get(("member", key.organization, key.email.lower()))
         if found is None or found.organization_id is None or found.role is None:
             raise _refused("the development key's user is no member")
         if chosen is not None and chosen not in (found.slug, str(found.organization_id)):

@@ -100,7 +100,7 @@ class System:
 
     async def find_user(self, email: str) -> User | None:
         """The user with this address, in any case."""
-        return await self._found(User, "find_user", email)
+        return await self._found(User, "find_user", _small(email))
 
     async def remove_organization(self, organization_id: UUID) -> bool:
         """Removes an organization that has no records any more, with its memberships. What the log tells of it stays.
@@ -144,7 +144,7 @@ class System:
         Raises:
             ForbiddenError: there is no such organization or user, or the one is no member of the other (the same answer).
         """
-        membership = await self._found(Membership, "find_membership", organization, user)
+        membership = await self._found(Membership, "find_membership", organization, _small(user))
         if membership is None:
             raise ForbiddenError(f"{user} is no member of {organization}", hint="add the user with add_member first")
         given = {"request_id": request_id} if request_id is not None else {}
@@ -204,6 +204,11 @@ class System:
             if not isinstance(argument, str) or len(argument) > 400 or "\x00" in argument:
                 return None  # nothing that is stored looks like that
         return await self.calls.record(cls, function, *arguments)
+
+
+def _small(address: Any) -> Any:
+    """An address in small letters, by the rules by which it was stored: PostgreSQL's are its locale's, and differ in some letters."""
+    return address.lower() if isinstance(address, str) else address
 
 
 CONSTRAINTS: Mapping[str, Constraint] = {

@@ -101,7 +101,7 @@ def field(
         digits, places: a Decimal's digits in all, and those after the point. A Decimal needs both.
         index: an index on (organization, field, id), which filters and orders use. For scalars; that of a Decimal is on a generated column.
         unique: no two records of an organization have the same value; deleted records do not count.
-        ignore_case: with `unique`: values that differ only in case are the same.
+        ignore_case: with `unique`: values that differ only in case are the same, by Unicode's full case folding: `Straße` and `STRASSE`.
         lowercase: a str is kept in small letters, however it is given; bounds and pattern hold for the small letters.
         check: an SQL condition on the table's columns that each row must satisfy: `"quantity <> 0"`.
         search: `session.search` looks in this field (str or list[str]). An entity's first searchable field counts most, then

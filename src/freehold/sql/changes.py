@@ -133,7 +133,7 @@ def clashes_statement(
         for field, table in targets
     ]
     for name, key in entity.unique_keys.items():
-        same = [f"{compared(key, 'o', field)} = {compared(key, 'm', field)}" for field in key.fields]
+        same = [f"{compared(key, 'o', field, schemas)} = {compared(key, 'm', field, schemas)}" for field in key.fields]
         for field, value in key.where.items():
             holds = "is null" if value is None else f"= {literal(value)}"
             same += [f"o.{quoted(field)} {holds}", f"m.{quoted(field)} {holds}"]

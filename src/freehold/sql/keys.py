@@ -2,15 +2,20 @@
 
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.fields import Unique
-from freehold.sql.identifiers import literal, quoted
+from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["compared", "conflict_target", "covered", "equal"]
+__all__ = ["compared", "conflict_target", "covered", "equal", "folded"]
 
 
-def compared(key: Unique, alias: str, field: str) -> str:
-    """What a key compares of a row: the column, or its lower case."""
+def compared(key: Unique, alias: str, field: str, schemas: Schemas) -> str:
+    """What a key compares of a row: the column, or its text without the differences of case."""
     column = f"{alias}.{quoted(field)}"
-    return f'(lower({column} collate "default") collate "C")' if field in key.ignore_case else column
+    return folded(column, schemas) if field in key.ignore_case else column
+
+
+def folded(expression: str, schemas: Schemas) -> str:
+    """A text without the differences of case."""
+    return f"{schemas.own('folded')}({expression})"
 
 
 def equal(field: FieldDescription, alias: str, given: str) -> str:
@@ -25,17 +30,16 @@ def covered(key: Unique, alias: str) -> str:
     return " and ".join(conditions + _partial(key, f"{alias}."))
 
 
-def conflict_target(entity: EntityDescription, key: Unique) -> str:
+def conflict_target(entity: EntityDescription, key: Unique, schemas: Schemas) -> str:
     """The key's index as ON CONFLICT infers it: columns, expressions and condition."""
-    columns = ", ".join(["organization_id", *(_inferred(entity, key, name) for name in key.fields)])
+    columns = ", ".join(["organization_id", *(_inferred(entity, key, name, schemas) for name in key.fields)])
     conditions = _partial(key, "") + (["deleted_at is null"] if entity.soft_delete else [])
     return f"({columns})" + (f" where {' and '.join(conditions)}" if conditions else "")
 
 
-def _inferred(entity: EntityDescription, key: Unique, field: str) -> str:
-    """As `compared`; the collation stands outside, because PostgreSQL keeps it beside an index's expression and not in it."""
+def _inferred(entity: EntityDescription, key: Unique, field: str, schemas: Schemas) -> str:
     if field in key.ignore_case:
-        return f'(lower({quoted(field)} collate "default")) collate "C"'
+        return f"({folded(quoted(field), schemas)})"
     return quoted(entity.fields[field].index_column)
 
 

@@ -94,16 +94,20 @@ def _names(fields: Sequence[str], prefix: str = "") -> str:
 
 def _upsert(entity: EntityDescription, schemas: Schemas, duplicates: Duplicates, key: Unique) -> str:
     keys = [f"_key{number}" for number in range(len(key.fields))]
-    order = ", ".join(compared(key, "g", name) for name in key.fields)
-    told = ", ".join(f"{compared(key, 't', name)} as {alias}" for name, alias in zip(key.fields, keys, strict=True))
+    order = ", ".join(compared(key, "g", name, schemas) for name in key.fields)
+    told = ", ".join(
+        f"{compared(key, 't', name, schemas)} as {alias}" for name, alias in zip(key.fields, keys, strict=True)
+    )
     updates = duplicates.action == "update" and duplicates.fields
     written = (
         f"{_insert(entity, schemas)} from given as g {'where g._sent ' if updates else ''}order by {order}, g.id "
-        f"on conflict {conflict_target(entity, key)} {_on_conflict(schemas, duplicates)} "
+        f"on conflict {conflict_target(entity, key, schemas)} {_on_conflict(schemas, duplicates)} "
         f"returning t.id, t.version, ({covered(key, 't')}) as _covered, {told}"
     )
-    given = f"select g.*, {_turn(key, duplicates)} from {_given(entity, schemas)} as g"
-    same = " and ".join(f"w.{alias} = {compared(key, 'g', name)}" for name, alias in zip(key.fields, keys, strict=True))
+    given = f"select g.*, {_turn(key, duplicates, schemas)} from {_given(entity, schemas)} as g"
+    same = " and ".join(
+        f"w.{alias} = {compared(key, 'g', name, schemas)}" for name, alias in zip(key.fields, keys, strict=True)
+    )
     unwritten = "updated" if duplicates.action == "update" else "skipped"
     otherwise = "unchanged" if duplicates.action == "update" else "skipped"
     told_apart = "case when g._later then 'later' when not g._sent then 'superseded' " if updates else "case "
@@ -117,14 +121,14 @@ def _upsert(entity: EntityDescription, schemas: Schemas, duplicates: Duplicates,
     )
 
 
-def _turn(key: Unique, duplicates: Duplicates) -> str:
+def _turn(key: Unique, duplicates: Duplicates, schemas: Schemas) -> str:
     """Which of the rows with one key is sent now: PostgreSQL changes no row twice in one statement.
 
     The last one, where all give the same fields: it has all that the others give. Otherwise the first one, and the others
     are to be sent later. A row that the key is not about is alone.
     """
     alone = f"case when {covered(key, 'g')} then null else g.id end"
-    window = f"partition by {', '.join(compared(key, 'g', name) for name in key.fields)}, {alone}"
+    window = f"partition by {', '.join(compared(key, 'g', name, schemas) for name in key.fields)}, {alone}"
     if not duplicates.mixed:
         return f"row_number() over ({window} order by g.id desc) = 1 as _sent, false as _later"
     given = "jsonb_extract_path_text($1, 'given', g.id::text)"
@@ -163,7 +167,7 @@ def _actor(schemas: Schemas) -> str:
 def _other(entity: EntityDescription, schemas: Schemas, key: Unique) -> str:
     """The record that had the key before.
 
-    Not where the key ignores case: lower() is not leakproof, so that under row-level security no index serves it.
+    Not where the key ignores case: `folded` is not leakproof, so that under row-level security no index serves it.
     """
     if key.ignore_case:
         return "select null::uuid as id, null::integer as version"

@@ -16,6 +16,7 @@ from freehold.model.context import new_id
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Input
 from freehold.model.fields import Unique
+from freehold.model.folding import folded
 from freehold.model.issues import validation_error
 from freehold.model.registry import Registry, suggestion
 from freehold.model.values import MAXIMUM_PAYLOAD, to_sql_text
@@ -251,7 +252,7 @@ def _taken(checked: Input, keys: Sequence[Unique]) -> tuple[int, ...]:
 
 
 def _same(value: Any, ignoring_case: bool) -> Any:
-    return value.casefold() if ignoring_case and isinstance(value, str) else value
+    return folded(value) if ignoring_case and isinstance(value, str) else value
 
 
 def _about(checked: Input, key: Unique) -> bool:

@@ -12,6 +12,7 @@ import pydantic
 
 from freehold.errors import Issue
 from freehold.sql.identifiers import quoted
+from freehold.sql.keys import folded
 from freehold.store.session import Session
 from freehold.transfer.mapping import Column, Mapped, Reference
 
@@ -80,11 +81,11 @@ async def _found(session: Session, reference: Reference, values: Iterable[Any]) 
     """The ids of the records that are there, by the values that were asked for."""
     by, target = reference.by, reference.target
     if any(by.name in key.ignore_case for key in target.unique_keys.values() if key.fields == (by.name,)):
+        schemas = session.store.schemas
         column, alive = quoted(by.name), " and t.deleted_at is null" if target.soft_delete else ""
-        # Both sides in PostgreSQL's lower case, as the index has them.
         statement = (
             f"select v as given, t.id from unnest(cast(:given as text[])) as v join {quoted(target.table)} as t "
-            f"on lower(t.{column}) = lower(v){alive}"
+            f"on {folded(f't.{column}', schemas)} = {folded('v', schemas)}{alive}"
         )
         found = await session.sql(None, statement, limit=10_000, given=list(values))
         return {row["given"]: UUID(row["id"]) for row in found}
