@@ -22,6 +22,7 @@ FUNCTIONS = {
     "absent_columns(timestamp with time zone)",
     "younger_columns(text, timestamp with time zone)",
     "known_as(text)",
+    "folded(text)",
     "read(uuid, text, text, jsonb, integer)",
     "explain(uuid, text, text, jsonb)",
     "forget_units()",
