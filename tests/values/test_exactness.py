@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from freehold import Database, Principal, Session
+from freehold.cli.results import print_result
+from freehold.functions.results import Answer
 from freehold.model.filters import parse_filter
 from freehold.model.matching import Verdict, matches
 from freehold.model.numbers import NUMBER, exact, lossy, parsed, written
@@ -334,3 +337,17 @@ async def test_a_page_goes_on_behind_the_exact_number(session: Session) -> None:
 async def test_rows_of_a_query_keep_their_numbers(session: Session) -> None:
     (row,) = await session.sql(None, f"select {AMOUNT} as amount, 1.5 as half, 9007199254740993 as whole")
     assert row == {"amount": Decimal(AMOUNT), "half": 1.5, "whole": 2**53 + 1}
+
+
+async def test_a_report_of_refused_rows_keeps_their_numbers(session: Session, tmp_path: Path) -> None:
+    sent = body("x" * 100, AMOUNT, loose='{"half":1.50}')
+    report = tmp_path / "refused.jsonl"
+    result = await import_file(session, Thing, io.BytesIO(sent), form=Format("jsonl"), errors=report)
+    assert result.refused == 1
+    told = json.loads(report.read_text(), parse_float=str)["row"]
+    assert (told["amount"], told["loose"], told["number"]) == (AMOUNT, {"half": "1.50"}, 2)
+
+
+def test_a_command_prints_the_number_that_was_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result(Answer(b'{"a":%b,"b":1.5}' % AMOUNT.encode()), as_json=True)
+    assert json.loads(capsys.readouterr().out, parse_float=str) == {"a": AMOUNT, "b": "1.5"}

@@ -23,6 +23,7 @@ from freehold.errors import NotFoundError
 from freehold.identity.credentials import Invitation, Key, MadeInvitation, MadeKey
 from freehold.identity.records import Listing, Membership
 from freehold.identity.system import System
+from freehold.model.moments import jsonable
 
 __all__ = ["invitations", "keys"]
 
@@ -49,7 +50,7 @@ def create_invitation(
         return await system.invitations.create(id, email=email, role=role, lifetime=timedelta(days=days))
 
     made = perform(target, url, "invitation create", work, as_json=as_json)
-    told = {**made.invitation.model_dump(mode="json"), "token": made.token}
+    told = {**jsonable(made.invitation), "token": made.token}
     tell(
         told,
         f"{made.invitation.email} may become {role} of {organization} with this token, shown once:",
@@ -155,7 +156,7 @@ def create_key(
         )
 
     made = perform(target, url, "key create", work, as_json=as_json)
-    tell({**made.key.model_dump(mode="json"), "secret": made.secret}, f"The key {name}, shown once:", as_json=as_json)
+    tell({**jsonable(made.key), "secret": made.secret}, f"The key {name}, shown once:", as_json=as_json)
     if not as_json:
         typer.echo(made.secret)
 

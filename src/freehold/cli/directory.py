@@ -17,6 +17,7 @@ from freehold.database import Database
 from freehold.errors import NotFoundError
 from freehold.identity.records import Listing, Organization, User
 from freehold.identity.system import System
+from freehold.model.moments import jsonable
 
 __all__ = [
     "After",
@@ -97,7 +98,7 @@ def tell(record: BaseModel | dict[str, Any], sentence: str, *, as_json: bool) ->
         as_json: who reads it.
     """
     if as_json:
-        print_json(record.model_dump(mode="json") if isinstance(record, BaseModel) else record)
+        print_json(jsonable(record) if isinstance(record, BaseModel) else record)
     else:
         console.print(escape(sentence), highlight=False)
 
@@ -115,7 +116,7 @@ def tell_list(name: str, found: Listing[RecordT], columns: Sequence[str], *, as_
         as_json: who reads it.
     """
     if as_json:
-        listed = [record.model_dump(mode="json") for record in found.records]
+        listed = [jsonable(record) for record in found.records]
         print_json({name: listed, "next": None if found.next is None else str(found.next)})
         return
     if not found.records:

@@ -92,14 +92,14 @@ def written(value: Any, *, ascii: bool = False, indent: int | None = None) -> st
     """What `parsed` gave as JSON again, the numbers as they were.
 
     Args:
-        value: of dicts, lists, texts, numbers.
+        value: of dicts, lists, texts, numbers; anything else is its text.
         ascii: whether other characters are escaped. A lone surrogate is no text otherwise.
         indent: blanks of a level; None is one line. With Decimals it is one line always.
     """
     try:
         separators = (",", ":") if indent is None else None
         return json.dumps(value, ensure_ascii=ascii, separators=separators, indent=indent)
-    except TypeError:  # a Decimal, which is rare
+    except TypeError:  # a Decimal, or anything else
         return _written(value, ascii)
 
 
@@ -108,7 +108,7 @@ def _written(value: Any, ascii: bool) -> str:
         return f"{{{','.join(f'{json.dumps(name, ensure_ascii=ascii)}:{_written(item, ascii)}' for name, item in value.items())}}}"
     if isinstance(value, list):
         return f"[{','.join(_written(item, ascii) for item in value)}]"
-    return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=ascii)
+    return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=ascii, default=str)
 
 
 def _as_written(value: float, info: ValidationInfo) -> float | Decimal:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from freehold.errors import FileError, Issue
+from freehold.model.numbers import written as numbers
 from freehold.transfer.formats import format_of
 
 __all__ = ["Refused", "Report", "report_to"]
@@ -54,7 +55,7 @@ class _FileReport:
             self._csv.writerow(COLUMNS)
 
     def add(self, refused: Refused) -> None:
-        row = json.dumps(refused.values, default=str, ensure_ascii=True)
+        row = numbers(refused.values, ascii=True)
         for issue in refused.issues:
             told = (refused.line, issue.field, issue.code, issue.message)
             if self._csv is not None:
