@@ -265,6 +265,7 @@ class Application:
             if changed and self.migrations is not None:
                 await _stamp(self, connection, self.migrations)
             await keep_seal(connection, self.schemas, seal)
+            await connection.fetch(f"select {self.schemas.own('extend_log')}(3)")
             return changed
 
     async def _roles_ready(self, administrator: Address, connection: Connection, passwords: dict[str, str]) -> bool:

@@ -9,6 +9,7 @@ from freehold.app import Application
 from freehold.engine.columns import check_columns
 from freehold.engine.roles import check_role
 from freehold.engine.seals import check_seal
+from freehold.engine.upkeep import Upkeep
 from freehold.errors import ConfigurationError, IsolationError
 from freehold.functions.arguments import Arguments
 from freehold.functions.pipeline import LONGEST, Call, Limiter, Pipeline
@@ -96,15 +97,15 @@ class Database:
             seal = Seal(where.secret if secret is None else secret, pool.clock.now)
             await check_columns(pool, application.plan())
             await check_seal(pool, application.schemas, seal)
-            await pool.fetch_row(f"select {application.schemas.own('extend_log')}(3)", [])
             shapes, signer = Shapes(application.registry), CursorSigner(seal.cursor_key)
             increments = Coalescer(wait=wait)
             store = Store(pool, application.registry, application.schemas, shapes, signer, seal, increments)
-            try:
-                yield cls(application, store)
-            finally:
-                if store.increments is not None:
-                    await store.increments.close()
+            async with Upkeep(pool, application.schemas).running():
+                try:
+                    yield cls(application, store)
+                finally:
+                    if store.increments is not None:
+                        await store.increments.close()
 
     @classmethod
     @asynccontextmanager

@@ -1,17 +1,19 @@
 """The log's partitions: one for each month, a default one for the rest, and a function that may run anywhere, any time."""
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
-from freehold import Database
+from freehold import Context, Database
+from freehold.engine.upkeep import Upkeep
 from freehold.model.context import new_id
+from freehold.testing.clock import Clock, clock_function
 from tests.conftest import Server, new_context
-from tests.probe import plain, scratch
+from tests.probe import enter, plain, scratch
 from tests.world import Customer, application
 
 Connection = asyncpg.Connection
@@ -92,21 +94,14 @@ async def test_what_is_asked_is_bounded(server: Server, name: str, own: Connecti
     assert len(await partitions(own)) == most + 1
 
 
-async def test_two_that_extend_at_once_do_not_fail(server: Server, name: str, own: Connection) -> None:
+async def test_two_that_extend_at_once_neither_fail_nor_wait(server: Server, name: str, own: Connection) -> None:
     async with plain(server.address(name)) as one, plain(server.address(name)) as other:
         transaction = one.transaction()
         await transaction.start()
         assert await one.fetchval("select freehold.extend_log(8)") == 5
-        second = asyncio.ensure_future(other.fetchval("select freehold.extend_log(9)"))
-
-        async def waits() -> bool:
-            return bool(await own.fetchval("select count(*) from pg_locks where locktype = 'advisory' and not granted"))
-
-        while not await waits():
-            assert not second.done()
-            await asyncio.sleep(0.005)
+        assert await other.fetchval("select freehold.extend_log(9)") == 0
         await transaction.commit()
-        await second
+        assert await other.fetchval("select freehold.extend_log(9)") == 1
     assert await partitions(own) == [*(month(ahead) for ahead in range(10)), "log_default"]
 
 
@@ -160,3 +155,95 @@ async def test_every_entity_is_logged(own: Connection) -> None:
         )
         for entity in application.registry.entities.values()
     }
+
+
+@asynccontextmanager
+async def reader(server: Server, name: str, context: Context) -> AsyncIterator[None]:
+    """A transaction that has read the log, as a dump or a report does, and stays open."""
+    async with plain(server.address(name)) as connection, connection.transaction():
+        await enter(connection, context)
+        await connection.fetch("select count(*) from freehold.log")
+        yield
+
+
+async def kept(database: Database, own: Connection) -> list[str]:
+    """The partitions after the log was kept once more, however short a time after the last one."""
+    await own.execute("delete from freehold.settings where name = 'log_tried'")
+    assert await Upkeep(database.store.pool, application.schemas).poll() > 0
+    return await partitions(own)
+
+
+async def test_an_open_reader_keeps_nobody_from_opening_reading_and_writing(
+    server: Server, name: str, own: Connection
+) -> None:
+    await own.execute(f"drop table freehold.{month(3)}")
+    async with Database.open(server.address(name), application, size=2) as first:
+        context = await new_context(first)
+        await own.execute(f"drop table freehold.{month(3)}")
+        async with reader(server, name, context):
+            await own.execute("delete from freehold.settings where name = 'log_tried'")
+            async with Database.open(server.address(name), application, size=2) as database:
+                assert month(3) not in await kept(database, own)
+                session = database.session(context)
+                made = await session.create(Customer, name="x")
+                assert len(await session.history(made)) == 1
+        assert month(3) in await kept(first, own)
+
+
+async def test_nobody_who_writes_waits_for_a_month_that_is_being_made(
+    server: Server, name: str, own: Connection
+) -> None:
+    async with (
+        Database.open(server.address(name), application, size=2, timeout=5) as database,
+        plain(server.address(name)) as other,
+        other.transaction(),
+    ):
+        assert await other.fetchval("select freehold.extend_log(6)") == 3
+        session = database.session(await new_context(database))
+        assert (await session.update(await session.create(Customer, name="x"), name="y")).version == 2
+
+
+async def test_a_default_partition_that_takes_long_to_read_is_left_alone_while_programs_run(own: Connection) -> None:
+    await own.execute(f"drop table freehold.{month(3)}")
+    await own.execute(ROW, new_id(), datetime(1999, 1, 1, tzinfo=UTC))
+    assert await own.fetchval("select freehold.make_months(3, 1000)") == 0
+    assert await own.fetchval("select freehold.make_months(3, 100000)") == 1
+
+
+@pytest.mark.parametrize("held", [(), range(3, 9)], ids=["nobody in the way", "a reader for half a year"])
+async def test_thirteen_months_with_one_process_left_open(
+    server: Server, name: str, own: Connection, held: Sequence[int]
+) -> None:
+    """A change lies in its month's partition, or in the default one where none could be made in time. Nothing fails."""
+    clock = Clock(server.admin_address(name), application.schemas)
+    await own.execute(clock_function(application.schemas, "now"))
+    begins = datetime.now(UTC).replace(day=15)
+    async with Database.open(server.address(name), application, size=2) as database:
+        session = database.session(context := await new_context(database))
+        record = await session.create(Customer, name="0")
+        for turn in range(1, 14):
+            year, number = divmod(begins.year * 12 + begins.month - 1 + turn, 12)
+            await clock.set(begins.replace(year=year, month=number + 1))
+            async with reader(server, name, context) if turn in held else nullcontext():
+                await kept(database, own)
+                record = await session.update(record, name=str(turn))
+                assert len(await session.history(record)) == turn + 1
+    lies = await own.fetch(
+        "select version, tableoid::regclass::text as place from freehold.log where entity = 'Customer'"
+    )
+    late = {turn + 1 for turn in range(1, 14) if held and 6 <= turn <= 8}
+    assert {row["version"] for row in lies if row["place"] == "freehold.log_default"} == late
+    assert {row["place"] for row in lies if row["version"] not in late} == {
+        f"freehold.{month(ahead)}" for ahead in range(14) if ahead + 1 not in late
+    }
+    ahead = [month(ahead) for ahead in range(17) if ahead + 1 not in late]
+    assert await partitions(own) == [*ahead, "log_default"]
+
+
+async def test_a_set_up_that_has_nothing_else_to_do_makes_months_too(
+    server: Server, name: str, own: Connection
+) -> None:
+    await own.execute(f"drop table freehold.{month(3)}")
+    password = {application.roles.application: server.password}
+    assert not await application.setup(server.admin_address(name), password)
+    assert month(3) in await partitions(own)

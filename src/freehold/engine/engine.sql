@@ -249,33 +249,70 @@ create policy append on {engine}.log for insert to {owner} with check (true);
 -- Rows of a month without a partition of its own: a write never fails for want of one.
 create table if not exists {engine}.log_default partition of {engine}.log default;
 
--- Makes the partitions of this month and of the months that follow. A month whose rows lie in the default partition
--- already keeps them there; the others get theirs all the same.
-create or replace function {engine}.extend_log(months integer) returns integer
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- Finds out at once whether rows of a month lie there.
+create index if not exists log_default_at_idx on {engine}.log_default (at);
+
+-- Makes the partitions of this month and of the months that follow, and returns how many it made. It waits 100 ms for a lock, and leaves what it could
+-- not make for the next call: readers of the log wait behind it for so long at most. Writers do not wait, because attaching locks the default
+-- partition, which they do not touch. A month whose rows lie in the default partition keeps them there. PostgreSQL reads the default partition
+-- while it attaches another one: where it has more bytes than `largest`, nothing is made.
+create or replace function {engine}.make_months(months integer, largest bigint) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
-    first date := date_trunc('month', now() at time zone 'UTC');
-    month date;
-    made integer := 0;
+    _first date := date_trunc('month', {engine}.now() at time zone 'UTC');
+    _begins timestamptz;
+    _ends timestamptz;
+    _name text;
+    _made integer := 0;
 begin
-    for ahead in 0..least(greatest(months, 0), 24) loop
-        month := first + make_interval(months => ahead);
-        continue when to_regclass(format('%I.%I', '{setting}', 'log_' || to_char(month, 'YYYY_MM'))) is not null;
-        perform pg_advisory_xact_lock(hashtext('{setting}.extend_log'));
+    for _ahead in 0..least(greatest(months, 0), 24) loop
+        _begins := (_first + make_interval(months => _ahead)) at time zone 'UTC';
+        _ends := (_first + make_interval(months => _ahead + 1)) at time zone 'UTC';
+        _name := format('%I.%I', '{setting}', 'log_' || to_char(_begins at time zone 'UTC', 'YYYY_MM'));
+        continue when to_regclass(_name) is not null;
         begin
-            execute format(
-                'create table if not exists %I.%I partition of %I.log for values from (%L) to (%L)',
-                '{setting}', 'log_' || to_char(month, 'YYYY_MM'), '{setting}',
-                month::timestamp at time zone 'UTC', (month + interval '1 month') at time zone 'UTC');
-            made := made + 1;
-        exception when check_violation then
-            null;
+            exit when not pg_try_advisory_xact_lock(hashtext('{setting}.extend_log'))
+                or pg_relation_size('{engine}.log_default') > largest;
+            continue when exists (select from {engine}.log_default d where d.at >= _begins and d.at < _ends);
+            execute format('create table if not exists %s (like {engine}.log including defaults including constraints)', _name);
+            execute format('alter table {engine}.log attach partition %s for values from (%L) to (%L)', _name, _begins, _ends);
+            _made := _made + 1;
+        exception
+            when check_violation then null; -- a row of the month came meanwhile
+            when lock_not_available then exit;
         end;
     end loop;
-    return made;
+    return _made;
 end $$;
 
+create or replace function {engine}.extend_log(months integer) returns integer
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    select {engine}.make_months(months, null)
+$$;
+
 select {engine}.extend_log(3);
+
+-- What every process that has the database open calls once a minute. Where months are missing, one process in 20 s tries to make them.
+create or replace function {engine}.keep_log() returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
+declare
+    _month timestamp := date_trunc('month', {engine}.now() at time zone 'UTC');
+begin
+    if current_setting('transaction_read_only')::boolean then -- a standby, for one
+        return;
+    end if;
+    if exists (select from generate_series(0, 3) as m (ahead)
+            where to_regclass(format('%I.%I', '{setting}', 'log_' || to_char(_month + make_interval(months => m.ahead), 'YYYY_MM'))) is null) then
+        insert into {engine}.settings as s values ('log_tried', clock_timestamp()::text)
+        on conflict (name) do update set value = excluded.value
+            where s.value::timestamptz not between clock_timestamp() - interval '20 s' and clock_timestamp();
+        if found then
+            perform {engine}.make_months(3, 64 * 1024 * 1024);
+        end if;
+    end if;
+exception when lock_not_available then
+    null; -- somebody else is at it
+end $$;
 
 -- Before this moment the log has been pruned, and what was then cannot be told any more; null where it has not been.
 create or replace function {engine}.log_begins() returns timestamptz
@@ -403,6 +440,6 @@ revoke all on all functions in schema {engine} from public;
 grant usage on schema {engine} to {application};
 grant select on {engine}.log to {application};
 grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
-    {engine}.now(), {engine}.new_id(), {engine}.extend_log(integer), {engine}.log_begins(), {engine}.enter_past(uuid, text),
+    {engine}.now(), {engine}.new_id(), {engine}.extend_log(integer), {engine}.keep_log(), {engine}.log_begins(), {engine}.enter_past(uuid, text),
     {engine}.absent_columns(timestamptz), {engine}.younger_columns(text, timestamptz), {engine}.known_as(text), {engine}.read(uuid, text, text, jsonb, integer),
     {engine}.explain(uuid, text, text, jsonb) to {application};

@@ -1,0 +1,64 @@
+"""What a database needs from time to time while a program has it open.
+
+The log gets partitions for the months to come. Each program asks for that when it opens the database, and once a minute from
+then on. Nothing depends on it: a change whose month has no partition lies in the log's default partition, and what could not
+be done is done a minute later.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from freehold.errors import FreeholdError
+from freehold.postgres.connections import Pool
+from freehold.sql.identifiers import Schemas
+
+__all__ = ["PERIOD", "Upkeep"]
+
+PERIOD = 60.0
+"""Seconds between two times, about: programs that started together drift apart."""
+
+_log = logging.getLogger("freehold.upkeep")
+
+
+class Upkeep:
+    """Keeps the log of one database.
+
+    Args:
+        pool: of the program.
+        schemas: where the log is.
+    """
+
+    def __init__(self, pool: Pool, schemas: Schemas) -> None:
+        self._pool = pool
+        self._statement = f"select {schemas.own('keep_log')}()"
+
+    async def poll(self) -> float:
+        """Does what is due.
+
+        Returns:
+            Seconds until it should be called again.
+        """
+        try:
+            await self._pool.fetch(self._statement, [])
+        except FreeholdError as error:
+            _log.warning("the log was not kept: %s; it is tried again", error)
+        return PERIOD * random.uniform(0.75, 1.25)  # noqa: S311  # jitter, no secret
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Polls at once, and then until the block ends."""
+        pause = await self.poll()
+        task = asyncio.create_task(self._run(pause))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _run(self, pause: float) -> None:
+        while True:
+            await asyncio.sleep(pause)
+            pause = await self.poll()
