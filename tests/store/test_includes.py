@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import pytest
 
 from freehold import Database, Include, Session, errors
@@ -30,7 +31,7 @@ class Data:
 STATUSES = ("prospect", "active", "vip")
 
 
-async def fill(session: Session) -> Data:
+async def fill(session: Session, admin: asyncpg.Connection) -> Data:
     customers = [
         await session.create(
             Customer,
@@ -69,18 +70,18 @@ async def fill(session: Session) -> Data:
         for n in range(14)
     ]
     for number in (2, 7, 11):
-        await hidden(session, contacts[number])
+        await hidden(admin, contacts[number])
         contacts[number] = await session.get(Contact, contacts[number].id, deleted=True)
     for number in (3, 8):
-        await hidden(session, customers[number])
+        await hidden(admin, customers[number])
         customers[number] = await session.get(Customer, customers[number].id, deleted=True)
     return Data(session, customers, contacts, orders)
 
 
 @pytest.fixture
-async def data(database: Database) -> Data:
-    await fill(database.session(await new_context(database)))  # the others, who must not be counted
-    return await fill(database.session(await new_context(database)))
+async def data(database: Database, admin: asyncpg.Connection) -> Data:
+    await fill(database.session(await new_context(database)), admin)  # the others, who must not be counted
+    return await fill(database.session(await new_context(database)), admin)
 
 
 def alive(records: list[Any]) -> list[Any]:

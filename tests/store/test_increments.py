@@ -18,6 +18,7 @@ from freehold.store.coalescer import Coalescer, Increment, Outcome
 from tests.conftest import Server, new_context
 from tests.counted import Bookmark, Resource, application
 from tests.probe import blocked, plain, until
+from tests.world import Customer
 
 Connection = asyncpg.Connection
 
@@ -599,3 +600,14 @@ class TestCancellation:
         assert await at_once(shelf, 5, id, views=1) == [None] * 5
         assert (await shelf.get(Resource, id)).views == 7
         assert not coalescer._lanes
+
+
+async def test_adding_nothing_writes_nothing(acme: Session) -> None:
+    customer = await acme.create(Customer, name="x")
+    await acme.increment(Customer, customer.id, visits=0)
+    await acme.increment(Customer, customer.id, visits=0, credit=Decimal(0))
+    assert [change.action for change in await acme.history(customer)] == ["create"]
+    await acme.increment(Customer, customer.id, visits=0, credit=Decimal(1))
+    assert dict((await acme.history(customer))[0].diff) == {"credit": (Decimal(0), Decimal(1))}
+    with pytest.raises(errors.NotFoundError):
+        await acme.increment(Customer, UUID(int=1), visits=0)

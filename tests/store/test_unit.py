@@ -570,3 +570,17 @@ async def test_a_unit_is_bounded(acme: Session) -> None:
         unit.add(Customer, name=str(number))
     with pytest.raises(errors.ValidationError, match="10,000 records at most"):
         unit.add(Customer, name="one more")
+
+
+async def test_its_id_is_known_before_it_is_committed(acme: Session) -> None:
+    unit = acme.unit_of_work()
+    known = unit.id
+    unit.add(Customer, name="x")
+    assert await unit.commit() == await acme.settle(known)
+    failing = acme.unit_of_work()
+    known = failing.id
+    failing.add(Contact, name="c", customer_id=new_id())
+    with pytest.raises(errors.ReferenceError):
+        await failing.commit()
+    assert failing.id == known
+    assert await acme.settle(known) is None

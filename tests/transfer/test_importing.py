@@ -331,3 +331,30 @@ async def test_an_organization_that_has_imported_can_be_removed(
     await admin.execute("delete from freehold.memberships where organization_id = $1", organization)
     assert await database.system("tests").remove_organization(organization)
     assert await admin.fetchval(noted, organization) == 0
+
+
+KEYS: dict[str, tuple[str | tuple[str, ...], list[str], dict[str, int]]] = {
+    # a key, the lines of a file, and how many rows are refused for each reason
+    "a single field": ("email", ["name,email", "A,a@x.example", "B,", "C,c@x.example"], {"empty_key": 1}),
+    "several fields": (
+        ("customer_id",),
+        ["name,customer_id,is_primary", "A,{0},true", "B,{0},false", "C,{1},", "D,,true"],
+        {"outside_key": 2, "missing": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+async def test_an_import_by_key_can_be_repeated(acme: Session, tmp_path: Path, name: str) -> None:
+    key, lines, expected = KEYS[name]
+    entity = Customer if key == "email" else Contact
+    parents = [await acme.create(Customer, name="parent") for _ in range(2)]
+    file = written(tmp_path, [line.format(*(parent.id for parent in parents)) for line in lines])
+    counts = []
+    for run in ("first", "second"):
+        report = tmp_path / f"{run}.jsonl"
+        await import_file(acme, entity, file, key=key, run=run, errors=report)
+        told = [json.loads(line)["code"] for line in report.read_text().splitlines()]
+        assert {code: told.count(code) for code in told} == expected
+        counts.append(await acme.count(entity))
+    assert counts[0] == counts[1]

@@ -16,10 +16,11 @@ from functools import lru_cache
 from freehold.engine.blocks import Roles
 from freehold.engine.counters import counter_objects
 from freehold.engine.increments import INCREMENT, increment_function
+from freehold.engine.references import reference_objects
 from freehold.engine.search import search_objects
 from freehold.engine.tables import declared_default
-from freehold.model.counters import Counter
 from freehold.model.description import EntityDescription, FieldDescription
+from freehold.model.registry import Registry
 from freehold.sql.identifiers import Schemas, literal, quoted
 from freehold.sql.reads import json_columns
 
@@ -63,27 +64,26 @@ def action_call(entity: EntityDescription, schemas: Schemas, action: str, *, as_
     return f"select {outcome}{columns} from {entity_function(schemas, entity, action)}({parameters}) as t"
 
 
-def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles, counters: Sequence[Counter]) -> list[str]:
+def entity_objects(entity: EntityDescription, schemas: Schemas, roles: Roles, registry: Registry) -> list[str]:
     """The statements that make all derived objects of an entity, in order; each can be repeated.
 
     Args:
         entity: whose.
         schemas, roles: the names.
-        counters: which count the entity's records.
+        registry: the declarations.
     """
-    return [statement for part in entity_parts(entity, schemas, roles, counters).values() for statement in part]
+    return [statement for part in entity_parts(entity, schemas, roles, registry).values() for statement in part]
 
 
-def entity_parts(
-    entity: EntityDescription, schemas: Schemas, roles: Roles, counters: Sequence[Counter]
-) -> dict[str, list[str]]:
-    """The same by what they make: isolation, privileges, triggers, search, counters, functions. The first takes the table for itself."""
+def entity_parts(entity: EntityDescription, schemas: Schemas, roles: Roles, registry: Registry) -> dict[str, list[str]]:
+    """The same by what they make, in this order. The first, isolation, takes the table for itself."""
     return {
         "isolation": _isolation(entity, schemas),
         "privileges": _privileges(entity, schemas, roles),
         "triggers": _triggers(entity, schemas),
+        "references": reference_objects(entity, schemas, registry),
         "search": search_objects(entity, schemas),
-        "counters": counter_objects(entity, schemas, counters),
+        "counters": counter_objects(entity, schemas, registry.counters_of(entity)),
         "functions": _functions(entity, schemas, roles),
     }
 

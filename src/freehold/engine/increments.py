@@ -22,10 +22,14 @@ def increment_call(entity: EntityDescription, schemas: Schemas) -> str:
 
 
 def increment_function(entity: EntityDescription, schemas: Schemas) -> str:
-    """The statement that makes the function. Version, updated_at and updated_by stay: an increment is no new version."""
+    """The statement that makes the function. Version, updated_at and updated_by stay: an increment is no new version.
+
+    A record that stays as it is, because zero is added to it, is not written and not logged.
+    """
     table = schemas.table(entity.table)
     gone, alive = ("t.deleted_at is not null", " and t.deleted_at is null") if entity.soft_delete else ("false", "")
-    sets = ", ".join(_added(field) for field in entity.incrementable)
+    sets = ", ".join(f"{quoted(field.name)} = {_sum(field)}" for field in entity.incrementable)
+    differs = " or ".join(f"t.{quoted(field.name)} is distinct from {_sum(field)}" for field in entity.incrementable)
     columns = ", ".join(f"{quoted(field.name)} {field.kind.sql}" for field in entity.incrementable)
     chosen = f"from {table} as t where t.organization_id = $1 and t.id = any ($4)"
     locked = f"select t.id, {gone} as gone {chosen} order by t.id for no key update"
@@ -56,7 +60,7 @@ begin
         _entered := {schemas.own("enter")}($1, _group->>'context');
         update {table} as t set {sets}
         from jsonb_to_recordset(_group->'rows') as d (id uuid, {columns})
-        where t.organization_id = $1 and t.id = d.id and t.id = any (_here){alive};
+        where t.organization_id = $1 and t.id = d.id and t.id = any (_here){alive} and ({differs});
     end loop;
     answer := json_strip_nulls(json_build_object('absent', _absent, 'deleted', _deleted, 'locked', _locked));
     select u.xid, u.at into xid, at from {schemas.own("open_unit")}($3, null, null, answer) as u;
@@ -67,8 +71,9 @@ def _name(entity: EntityDescription, schemas: Schemas) -> str:
     return schemas.own(f"{entity.table}_increment")
 
 
-def _added(field: FieldDescription) -> str:
+def _sum(field: FieldDescription) -> str:
+    """What a field is afterwards. A null counts as zero where something is added to it, if only zero."""
     column = quoted(field.name)
     if not field.nullable:
-        return f"{column} = t.{column} + coalesce(d.{column}, 0)"
-    return f"{column} = case when d.{column} is null then t.{column} else coalesce(t.{column}, 0) + d.{column} end"
+        return f"t.{column} + coalesce(d.{column}, 0)"
+    return f"case when d.{column} is null then t.{column} else coalesce(t.{column}, 0) + d.{column} end"

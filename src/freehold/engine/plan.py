@@ -92,7 +92,7 @@ class Plan:
         return [
             text
             for entity in self.registry.entities.values()
-            for text in entity_objects(entity, self.schemas, self.roles, self.registry.counters_of(entity))
+            for text in entity_objects(entity, self.schemas, self.roles, self.registry)
         ]
 
     @cached_property

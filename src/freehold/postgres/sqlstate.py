@@ -214,6 +214,13 @@ def _from_constraint(
                 field=field,
                 hint=f"remove or change those {entity} first",
             )
+        if message.endswith("a deleted record"):
+            return ReferenceError(
+                f"{entity}.{field}: the {target} is deleted",
+                entity=entity,
+                field=field,
+                hint=f"restore that {target} first, or refer to another",
+            )
         return ReferenceError(
             f"{entity}.{field}: there is no such {target}",
             entity=entity,

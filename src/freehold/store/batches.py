@@ -1,6 +1,6 @@
 """In which order the changes of a unit of work are made. Pure: records in, batches out.
 
-What must be: a record is added after those it refers to, and deleted after those that refer to it have gone or refer to
+What must be: a record is added or restored after those it refers to, and deleted after those that refer to it have gone or refer to
 something else. What is tried beyond that: deletions come first and changes before additions, so that what they free (a
 unique value, the place of the one that is primary) can be taken by what is added.
 
@@ -89,13 +89,19 @@ def _before(first: Batch, then: Batch, registry: Registry) -> bool:
     """Whether one batch must come before another."""
     if first.action == "create":
         return then.late or (then.action == "create" and first.depth < then.depth)
+    if first.action == "restore" and then.action in ("restore", "update", "create"):
+        return _refers(then, first, registry)  # nothing that lives refers to what is deleted
     if then.action not in ("delete", "purge") or first.action == "restore":
         return False
-    source, target = first.pendings[0].entity, then.pendings[0].entity
-    if source is target and first.action in ("delete", "purge"):
+    if first.pendings[0].entity is then.pendings[0].entity and first.action in ("delete", "purge"):
         return False
-    relations = registry.relations[source.name].values()
-    return any(relation.target is target and not relation.many for relation in relations)
+    return _refers(first, then, registry)
+
+
+def _refers(source: Batch, target: Batch, registry: Registry) -> bool:
+    """Whether the records of one batch may refer to those of another."""
+    relations = registry.relations[source.pendings[0].entity.name].values()
+    return any(relation.target is target.pendings[0].entity and not relation.many for relation in relations)
 
 
 class _Creation:

@@ -104,8 +104,10 @@ class UnitOfWork(Reads):
         self._key = key
         self._pending = PendingChanges()
         self._done: Commit | None = None
-        self.id: UUID | None = None
-        """Of the commit that was begun last: what `Session.settle` takes, where that was cancelled and so nothing was told of it."""
+        self._begun = False
+        self.id: UUID = new_id()
+        """What `Session.settle` takes, where a commit was cancelled or its answer was lost. It is known before `commit` begins; a commit
+        that is repeated after an error gets a new one."""
 
     @property
     def committed(self) -> Commit | None:
@@ -196,7 +198,9 @@ class UnitOfWork(Reads):
         """
         registry = self._collecting()
         batches = in_order(self._pending, registry)
-        self.id = unit_id = new_id()
+        if self._begun:  # what came of the other id may have been settled
+            self.id = new_id()
+        self._begun, unit_id = True, self.id
         if not batches and self._key is None:
             self._done = Commit(unit_id)
             return self._done

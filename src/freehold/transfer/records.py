@@ -7,8 +7,11 @@ import pydantic
 
 from freehold import errors
 from freehold.errors import FreeholdError, Issue, UniqueError, ValidationError
-from freehold.model.description import EntityDescription
+from freehold.model.description import EntityDescription, FieldDescription
+from freehold.model.fields import Unique
 from freehold.model.issues import validation_error
+from freehold.model.values import stored
+from freehold.store.bulk_create import named_key
 from freehold.store.session import Session
 from freehold.transfer.chunks import Answer
 from freehold.transfer.lookups import NOT_FOUND, Lookups
@@ -16,6 +19,7 @@ from freehold.transfer.mapping import Mapped
 
 __all__ = ["OnDuplicate", "write_records"]
 
+MISSING: Any = object()
 OnDuplicate = Literal["error", "skip", "update"]
 
 
@@ -37,8 +41,12 @@ async def write_records(
     for row in rows:  # an attempt that was undone has left its own
         row.issues[:] = [issue for issue in row.issues if issue.code != NOT_FOUND]
     pending = [(place, row) for place, row in enumerate(rows) if not row.issues]
+    unique = None if on_duplicate == "error" else named_key(entity, key)
     while pending:
         await lookups.resolve(session, [row for _, row in pending])
+        if unique is not None:
+            for _, row in pending:
+                row.issues.extend(_keyless(entity, unique, row))
         ready = [(place, row) for place, row in pending if not row.issues]
         waiting = [(place, row) for place, row in pending if row.issues and _may_come(row, entity)]
         await _create(session, entity, ready, answer, key=key, on_duplicate=on_duplicate)
@@ -58,6 +66,40 @@ def _may_come(row: Mapped, entity: EntityDescription) -> bool:
     """Whether all that a row lacks are records of its own entity, which its own chunk may make."""
     own = {column.field.name for column in row.wanted if column.reference and column.reference.target is entity}
     return all(issue.code == NOT_FOUND and issue.path[0] in own for issue in row.issues)
+
+
+def _keyless(entity: EntityDescription, key: Unique, row: Mapped) -> list[Issue]:
+    """What keeps a row from being known by its key: each run of the import would create it again."""
+    if row.issues:
+        return []
+    shown = ", ".join(key.fields)
+    values = {name: _value(entity.fields[name], row) for name in (*key.fields, *key.where)}
+    issues = [
+        Issue(
+            (name,),
+            f"is empty, and the key ({shown}) needs it: without it each import would create the record again",
+            "empty_key",
+        )
+        for name in key.fields
+        if values[name] is None
+    ]
+    return issues + [
+        Issue((name,), f"must be {wanted!r}: only such records are known by the key ({shown})", "outside_key")
+        for name, wanted in key.where.items()
+        if values[name] is not MISSING and stored(values[name]) != stored(wanted)
+    ]
+
+
+def _value(field: FieldDescription, row: Mapped) -> Any:
+    """What the record will have in a field; MISSING where that cannot be said here, and is refused or made elsewhere."""
+    declaration = field.declaration
+    value = row.values.get(field.name, MISSING if declaration.required else declaration.default)
+    if value is None or value is MISSING or (declaration.default_factory is not None and field.name not in row.values):
+        return None if value is None else MISSING
+    try:
+        return field.kind.adapter.validate_python(value)
+    except pydantic.ValidationError:
+        return MISSING
 
 
 async def _create(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from freehold.engine.catalog import Difference
 from freehold.engine.functions import entity_parts
 from freehold.engine.plan import Plan
+from freehold.engine.references import REFERENCE_TRIGGERS
 from freehold.engine.settings import role_settings
 from freehold.sql.identifiers import literal, quoted
 
@@ -37,7 +38,8 @@ _PARTS = {
     "security": "isolation", "policy": "isolation", "trigger": "triggers", "function": "functions", "grant": "privileges",
 }  # fmt: skip
 _LOCKS = {
-    "isolation": "ACCESS EXCLUSIVE", "triggers": "SHARE ROW EXCLUSIVE", "search": "ACCESS EXCLUSIVE", "counters": "ACCESS EXCLUSIVE",
+    "isolation": "ACCESS EXCLUSIVE", "triggers": "SHARE ROW EXCLUSIVE", "references": "SHARE ROW EXCLUSIVE",
+    "search": "ACCESS EXCLUSIVE", "counters": "ACCESS EXCLUSIVE",
 }  # fmt: skip
 
 
@@ -122,7 +124,15 @@ def _table(each: Difference, plan: Plan) -> str | None:
 _SEARCH = ("search_create", "search_update", "search_delete", "search_rebuild")
 _TALLY = ("tally_create", "tally_update", "tally_delete", "tally_recount")
 _WRITES = ("create", "update", "delete", "restore", "purge")
-_ACTIONS = ("get", *_WRITES, *(f"{action}_all" for action in _WRITES), "increment", *_SEARCH, *_TALLY)
+_ACTIONS = (
+    "get",
+    *_WRITES,
+    *(f"{action}_all" for action in _WRITES),
+    "increment",
+    *_SEARCH,
+    *_TALLY,
+    *REFERENCE_TRIGGERS,
+)
 
 
 def _of_engine(each: Difference, plan: Plan) -> bool:
@@ -142,7 +152,7 @@ def _entities(derived: Sequence[Difference], plan: Plan) -> Iterator[Mending]:
         if table is not None and (part := _part(each)) is not None:
             wanted.setdefault(table, set()).add(part)
     for entity in plan.registry.entities.values():
-        parts = entity_parts(entity, plan.schemas, plan.roles, plan.registry.counters_of(entity))
+        parts = entity_parts(entity, plan.schemas, plan.roles, plan.registry)
         for part, statements in parts.items():
             if part in wanted.get(entity.table, ()):
                 lock = f"{_LOCKS[part]} on {entity.table}" if part in _LOCKS else ""
@@ -155,6 +165,8 @@ def _part(each: Difference) -> str | None:
         return "search"  # which also takes away what is there of an entity that is not searched any more
     if (each.kind == "trigger" and ".tally_" in each.object) or "_tally_" in _subject(each):
         return "counters"  # likewise of an entity that is not counted any more
+    if (each.kind == "trigger" and ".refer_" in each.object) or "_refer_" in _subject(each):
+        return "references"  # likewise of an entity that refers to nothing any more
     if each.what == "unexpected":
         return None
     if each.kind == "grant" and each.object.startswith(("function ", "procedure ")):

@@ -19,6 +19,7 @@ from freehold.engine.migrations.steps import grouped, planned
 from freehold.engine.migrations.structure import Structure, read_structure
 from freehold.engine.migrations.writing import lines
 from freehold.engine.plan import Plan
+from freehold.engine.references import reference_drops
 from freehold.engine.roles import require_roles
 from freehold.engine.search import search_drops, search_refresh
 from freehold.engine.settings import configure_role
@@ -201,6 +202,7 @@ class Migrations:
                     *function_drops(entity, schemas),
                     *search_drops(entity, schemas),
                     *counter_drops(entity, schemas),
+                    *reference_drops(entity, schemas),
                 )
             ]
             lock = "ACCESS EXCLUSIVE on each table"
