@@ -59,23 +59,37 @@ def test_on_a_new_table_nothing_waits_and_all_is_one_transaction() -> None:
     ids=["check", "reference"],
 )
 def test_a_constraint_is_added_unproved_and_proved_afterwards(operation: Callable[[], Any], lock: str) -> None:
-    added, proved = steps(operation)
-    assert sql([added])[0].endswith("NOT VALID")
-    assert (added.lock, added.scans, added.deferred) == (lock, False, False)
-    assert sql([proved]) == ['alter table "orders" validate constraint "c"']
-    assert (proved.lock, proved.scans, proved.deferred) == ("SHARE UPDATE EXCLUSIVE on orders", True, True)
+    (step,) = steps(operation)
+    ((leftover, added),) = step.before
+    assert added.endswith("NOT VALID")
+    assert sql([step]) == ['alter table "orders" validate constraint "c"']
+    assert step.lock.startswith(lock)
+    assert (step.scans, step.deferred, step.undo) == (True, True, (leftover,))
 
 
 def test_not_null_is_proved_by_a_check_first() -> None:
-    found = steps(lambda: op.alter_column("orders", "n", nullable=False))
-    assert sql(found) == [
+    (step,) = steps(lambda: op.alter_column("orders", "n", nullable=False))
+    undo = 'alter table "orders" drop constraint if exists "orders_n_not_null_check"'
+    assert step.statements == [
+        undo,
         'alter table "orders" add constraint "orders_n_not_null_check" check ("n" is not null) not valid',
         'alter table "orders" validate constraint "orders_n_not_null_check"',
         'alter table "orders" alter column "n" set not null',
-        'alter table "orders" drop constraint "orders_n_not_null_check"',
+        undo,
     ]
-    assert [step.deferred for step in found] == [False, True, True]
-    assert [len(group.steps) for group in grouped(found)] == [1, 1, 1]
+    assert (step.deferred, step.undo) == (True, (undo,))
+    assert [len(stage) for stage in step.before] == [2, 1]
+
+
+def test_what_goes_goes_last_unless_it_comes_again() -> None:
+    def changes(*more: Callable[[], Any]) -> list[list[str]]:
+        found = steps(lambda: op.drop_column("orders", "k"), lambda: op.create_index("i", "orders", ["m"]), *more)
+        return [[step.change for step in group.steps] for group in grouped(found)]
+
+    dropped = "drop the column orders.k and its values"
+    assert changes()[-1] == [dropped]
+    again = changes(lambda: op.add_column("orders", sa.Column("k", sa.Text())))
+    assert again[0] == [dropped, "add the column orders.k"]
 
 
 def test_quick_steps_go_together_and_long_ones_come_after_them() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -21,6 +21,7 @@ from freehold.engine.migrations.execution import LOCK_WAIT, Work, script
 from freehold.engine.migrations.mending import mending_hint
 from freehold.engine.migrations.steps import Step
 from freehold.engine.migrations.work import Migrations, Standing
+from freehold.engine.migrations.writing import DELETED
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address, Connection, connect
 
@@ -62,6 +63,10 @@ def new(
     empty: Annotated[
         bool, typer.Option("--empty", help="Write a revision without operations, for SQL of your own.")
     ] = False,
+    deleted: Annotated[
+        str | None,
+        typer.Option(help="What becomes of deleted records where soft_delete is switched off: purge, or live."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a revision that leads from the newest one to the declarations.
@@ -71,12 +76,14 @@ def new(
     with failing(as_json=as_json):
         migrations = _migrations(load_application(target), folder)
         pairs = [_pair(text) for text in rename or []]
+        if deleted not in (None, *DELETED):
+            raise ConfigurationError(f"--deleted {deleted}: it takes {' or '.join(DELETED)}")
         ask = (lambda question: typer.confirm(question)) if os.isatty(0) and not as_json else None
         path = _run(
             url,
             lambda connection: author(
                 connection, migrations.plan, migrations.folder, title,
-                renames=pairs, never_renamed=no_rename, ask=ask, empty=empty,
+                renames=pairs, never_renamed=no_rename, ask=ask, empty=empty, deleted=deleted,
             ),
         )  # fmt: skip
         if as_json:
@@ -134,7 +141,10 @@ def down(
     async def planned(connection: Connection) -> Work:
         if to is not None:
             return await migrations.work_down(connection, to=None if to == "base" else to)
-        place = migrations.folder.index((await migrations.status(connection)).current)
+        standing = await migrations.status(connection)
+        place = migrations.folder.index(standing.current)
+        if standing.half and standing.half[0] != standing.current:
+            place += 1  # what was done of the next one is undone
         before = migrations.folder.revisions[place - 2].id if place > 1 else None
         return await migrations.work_down(connection, to=before)
 
@@ -223,7 +233,8 @@ def status(target: Target, url: AdministratorUrl, folder: FolderPath = None, as_
         console.print(f"The database is at {escape(at)}; the newest is {escape(standing.head or 'none')}.")
         if standing.half:
             console.print(
-                f"Half done: {standing.half[0]}, on the way {standing.half[1]}. freehold migrate {standing.half[1]} goes on."
+                f"Half done: {standing.half[0]}, on the way {standing.half[1]}. freehold migrate {standing.half[1]} goes on, "
+                f"freehold migrate {'down' if standing.half[1] == 'up' else 'up'} leads back."
             )
         for revision in standing.pending:
             console.print(f"  {escape(revision.id)}  {escape(revision.title)}", highlight=False)
@@ -283,12 +294,19 @@ def _work(work: Work) -> dict[str, Any]:
             {
                 "revision": revision.id,
                 "title": revision.title,
-                "groups": [[asdict(step) for step in g.steps] for g in groups],
+                "groups": [[_step(step) for step in g.steps] for g in groups],
             }
             for revision, groups, _ in work.revisions
         ],
         "derived": [asdict(mending) for mending in work.mendings],
     }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    told = {
+        each.name: getattr(step, each.name) for each in fields(step) if each.name not in ("before", "undo", "operation")
+    }
+    return told | {"sql": step.statements}
 
 
 def _show(work: Work) -> None:

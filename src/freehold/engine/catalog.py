@@ -8,7 +8,7 @@ Authority: the declarations. Rows, and the partitions of the log, which come and
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
@@ -132,7 +132,32 @@ def compared(declared: Catalog, actual: Catalog, kinds: Iterable[str] | None = N
             "missing" if there is None else "unexpected" if expected is None else "different"
         )
         found.append(Difference(kind, name, what, expected, there))
-    return found
+    return _told_once(found)
+
+
+def _told_once(found: Sequence[Difference]) -> list[Difference]:
+    """Without what is on or in an object that is itself unexpected: it stays and goes with that."""
+    strange = {each.object for each in found if each.what == "unexpected" and each.kind in _WHOLE}
+    return [
+        each
+        for each in found
+        if each.what != "unexpected" or each.kind in _WHOLE - {"column"} or not (set(_around(each)) & strange)
+    ]
+
+
+_WHOLE = {"table", "view", "sequence", "type", "function", "column"}
+
+
+def _around(each: Difference) -> Iterator[str]:
+    """The objects that one is on or in; for what is on a whole object, that object."""
+    name = each.object
+    if each.kind == "grant":
+        name = name.split(" ", 1)[1].rsplit(" to ", 1)[0]
+    if each.kind not in _WHOLE:
+        yield name
+    if "(" not in name:
+        yield name.rpartition(".")[0]
+        yield name.rpartition(".")[0].rpartition(".")[0]
 
 
 async def declared_catalog(connection: Connection, plan: Plan) -> Catalog:

@@ -205,6 +205,8 @@ create table if not exists {engine}.migration_groups (
     done_at timestamptz not null default clock_timestamp(),
     primary key (revision, direction, number)
 );
+-- The names of what it makes, so that what an edited revision does not make any more is found again.
+alter table {engine}.migration_groups add column if not exists made text[] not null default '{{}}';
 
 -- The policies, triggers, functions and grants that belong to a revision: going down to it brings them back.
 create table if not exists {engine}.derived_objects (

@@ -7,7 +7,7 @@ from freehold.engine.migrations.folder import Folder
 from freehold.engine.migrations.renaming import Ask, column_renames, table_renames
 from freehold.engine.migrations.shadow import Shadow, declared_structure, shadow
 from freehold.engine.migrations.structure import Structure
-from freehold.engine.migrations.writing import Rename, lines, renamed_objects, revision_text
+from freehold.engine.migrations.writing import Rename, decided, lines, renamed_objects, revision_text
 from freehold.engine.plan import Plan
 from freehold.engine.roles import require_roles
 from freehold.errors import MigrationError
@@ -20,6 +20,7 @@ __all__ = ["author"]
 async def author(
     connection: Connection, plan: Plan, folder: Folder, title: str, *,
     renames: Sequence[tuple[str, str]] = (), never_renamed: bool = False, ask: Ask = None, empty: bool = False,
+    deleted: str | None = None,
 ) -> Path | None:  # fmt: skip
     """Writes the revision that leads from the newest one to the declarations, and tries it both ways.
 
@@ -31,6 +32,7 @@ async def author(
         renames: pairs of an old and a new name: tables, or columns as `table.column`.
         never_renamed: whether what goes and what comes are never the same.
         ask: asks a person about each that may be.
+        deleted: what becomes of deleted rows where deletion is not soft any more: purge, or live; None leaves the question.
         empty: whether to write a revision without operations, for SQL of one's own.
 
     Returns:
@@ -47,7 +49,7 @@ async def author(
         found = [] if empty else await _renamed(other, after, renames, never_renamed, ask)
         before = after if empty else await other.structure()
     try:
-        up = [*(each[0] for each in found), *lines(before, after)]
+        up = [*(each[0] for each in found), *(decided(each, deleted) for each in lines(before, after))]
         down = [*lines(after, before), *(each[1] for each in reversed(found))]
     except ValueError as error:
         raise MigrationError(

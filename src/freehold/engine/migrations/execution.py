@@ -9,6 +9,7 @@ a pause that grows. Who is in the way is asked on a connection of its own while 
 
 import asyncio
 import contextlib
+import itertools
 import random
 import re
 import time
@@ -16,11 +17,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from alembic.operations.ops import CreateForeignKeyOp
+
 from freehold.engine.migrations.folder import Revision
+from freehold.engine.migrations.inspecting import exempted, inspect
+from freehold.engine.migrations.literals import bare
 from freehold.engine.migrations.mending import Mending
+from freehold.engine.migrations.resuming import Taken, levelling, made_by
 from freehold.engine.migrations.shadow import search_path
-from freehold.engine.migrations.state import State, keep_revision
-from freehold.engine.migrations.steps import Group, Step
+from freehold.engine.migrations.state import BEGUN, TAKEN, State, keep_revision
+from freehold.engine.migrations.steps import Group, Step, grouped
+from freehold.engine.migrations.structure import read_structure
 from freehold.engine.plan import Plan
 from freehold.errors import FreeholdError, MigrationError
 from freehold.postgres.connections import Connection
@@ -46,6 +53,7 @@ class Work:
         mendings: derived objects to make again.
         stamp: the revision that the tables have already, where that is all there is to note.
         notes: what a person should know.
+        taken: how the first revision is taken up, where it is half done and cannot simply go on.
     """
 
     direction: str
@@ -54,6 +62,7 @@ class Work:
     mendings: Sequence[Mending] = ()
     stamp: str | None = None
     notes: Sequence[str] = ()
+    taken: Taken | None = None
 
     @property
     def steps(self) -> list[Step]:
@@ -69,8 +78,10 @@ class Work:
         """The group of the last revision whose transaction makes derived objects again; None for one of their own."""
         if not self.revisions or number != len(self.revisions) - 1:
             return None
-        shaping = [g.number for g in self.revisions[-1][1] if g.transactional and any(s.shapes for s in g.steps)]
-        return shaping[-1] if shaping else None
+        shaping = [g for g in self.revisions[-1][1] if g.transactional and any(s.shapes for s in g.steps)]
+        # What is dropped last is not in the new objects: they are there by then.
+        made = [g for g in shaping if any(s.shapes and not s.drops for s in g.steps)] or shaping
+        return made[-1].number if made else None
 
 
 class Execution:
@@ -110,16 +121,25 @@ class Execution:
             await self._transaction("stamp", keep_revision(self._plan.schemas, work.stamp, "stamp"))
         mendings = list(work.mendings)
         for number, (revision, groups, after) in enumerate(work.revisions):
-            done = state.done if state.half == (revision.id, work.direction) else {}
-            _unchanged(revision, groups, done)
+            taken = work.taken if number == 0 else None
+            done = state.finished if state.half == (revision.id, work.direction) and not taken else frozenset()
+            if taken:
+                await self._take(taken, revision, work.direction)
             carrier = work.with_mendings(number)
-            for group in groups:
+            looked = False
+            for place, group in enumerate(groups):
                 if group.number in done:
                     continue
+                if not looked:
+                    await self._inspect(revision, groups[place:], work.direction)
+                    looked = True
                 with_it = mendings if group.number == carrier else []
-                await self._group(revision, group, work.direction, with_it)
+                await self._group(revision, group, work.direction, with_it, lenient=bool(taken and taken.lenient))
                 if with_it:
                     mendings = []
+                looked = looked and not group.manual
+            if taken:
+                await self._level(taken, revision, work.direction)
             if number == len(work.revisions) - 1 and mendings:
                 await self._transaction("derived objects", _mending_statements(mendings, self._plan))
                 mendings = []
@@ -128,47 +148,102 @@ class Execution:
         if mendings:
             await self._transaction("derived objects", _mending_statements(mendings, self._plan))
 
+    async def _inspect(self, revision: Revision, groups: Sequence[Group], direction: str) -> None:
+        """Looks at the rows before the next steps, up to SQL that may change them."""
+        steps = [step for group in itertools.takewhile(lambda each: not each.manual, groups) for step in group.steps]
+        then = "nothing of these steps was done; " + _onward(direction)
+        await inspect(self._connection, self._plan, steps, name=revision.path.name, then=then, report=self._report)
+
+    async def _take(self, taken: Taken, revision: Revision, direction: str) -> None:
+        """Notes that the revision is taken up, and removes what was left unfinished."""
+        groups, names = self._plan.schemas.own("migration_groups"), [name.rpartition(".")[2] for name in taken.known]
+        marker = (
+            f"insert into {groups} (revision, direction, number, digest) values "
+            f"({literal(revision.id)}, {literal(direction)}, {taken.first - 1}, {literal(TAKEN)}) on conflict do nothing"
+        )
+        await self._transaction("note", [marker])
+        application = quoted(self._plan.schemas.application)
+        for row in await self._connection.fetch(_UNPROVED, application, names):
+            await self._transaction("remove what was left unfinished", [str(row["statement"])])
+        for row in await self._connection.fetch(_UNBUILT, application, names):
+            await self._unbuilt(str(row["name"]))
+
+    async def _level(self, taken: Taken, revision: Revision, direction: str) -> None:
+        """Alters what differs from the tables that the revision makes."""
+        async with self._connection.rehearsal():
+            actual = await read_structure(self._connection, self._plan.schemas)
+        rows = await self._connection.fetch(
+            f"select coalesce(max(number), 0) + 1 as next from {self._plan.schemas.own('migration_groups')}"
+        )
+        groups = grouped(levelling(actual, taken, self._plan.schemas), rows[0]["next"])
+        if groups:
+            await self._inspect(revision, groups, direction)
+        for group in groups:
+            await self._group(revision, group, direction, [])
+
     async def _prepare(self) -> None:
         (row,) = await self._connection.fetch("select pg_backend_pid() as pid, quote_ident(current_user) as name")
         self._pid = row["pid"]
         for statement in _session(self._plan):
             await self._connection.execute(statement)
 
-    async def _group(self, revision: Revision, group: Group, direction: str, mendings: Sequence[Mending]) -> None:
+    async def _group(
+        self, revision: Revision, group: Group, direction: str, mendings: Sequence[Mending], *, lenient: bool = False
+    ) -> None:
         for step in group.steps:
             self._report(f"{revision.id}: {step.change}")
         note = _note(self._plan, revision, group, direction)
-        if group.transactional:
-            statements = [
-                *await self._statements(group),
-                *_mending_statements(mendings, self._plan),
-                *_shaped(self._plan, group),
-                note,
-            ]
-            await self._transaction(f"{revision.path.name}: {'; '.join(s.change for s in group.steps)}", statements)
-            return
-        (step,) = group.steps
-        await self._attempted(f"{revision.path.name}: {step.change}", lambda: self._alone(step))
-        await self._connection.execute(note)
+        what = f"{revision.path.name}: {'; '.join(s.change for s in group.steps)}"
+        (first, *_) = group.steps
+        try:
+            if not group.transactional:
+                await self._begun(revision, group, direction)
+                await self._attempted(what, lambda: self._alone(first), direction)
+                await self._connection.execute(note)
+            elif first.before:
+                await self._begun(revision, group, direction)
+                await self._staged(what, first, note, direction)
+            else:
+                made = _mending_statements(mendings, self._plan)
+                statements = [*await self._statements(group), *made, *_shaped(self._plan, group), note]
+                await self._transaction(what, statements, direction)
+        except MigrationError as error:
+            if not (lenient and group.manual and _sqlstate(error.__cause__) in _MOOT):
+                raise
+            self._report(f"left out, as there is nothing for it to do: {error.message}")
+            await self._connection.execute(note)
+
+    async def _begun(self, revision: Revision, group: Group, direction: str) -> None:
+        """Notes what a group will make that is not done in one transaction, so that it is found if it stays unfinished."""
+        await self._connection.execute(_note(self._plan, revision, group, direction, BEGUN))
+
+    async def _staged(self, what: str, step: Step, note: str, direction: str) -> None:
+        """Transactions of which the last one is noted. What they leave where one fails is taken back."""
+        try:
+            for stage in step.before:
+                await self._transaction(what, stage, direction)
+            proof: Sequence[str] = step.sql
+            if isinstance(step.operation, CreateForeignKeyOp):
+                # PostgreSQL proves a reference by a query that the policies apply to: the owner would see no row.
+                proof = await self._seeing_all(step.sql, step.statements)
+            await self._transaction(what, [*proof, note], direction)
+        except BaseException:
+            with contextlib.suppress(FreeholdError):
+                if not self._connection.closed:
+                    await self._transaction(f"take back: {step.change}", step.undo)
+            raise
 
     async def _statements(self, group: Group) -> list[str]:
         statements = [text for step in group.steps for text in step.sql]
-        if not (group.manual and any(_ROWS.match(text) for text in statements)):
+        if not (group.manual and any(_ROWS.match(bare(text)) for text in statements)):
             return statements
-        # Row-level security is forced on the owner too, who would see no row: SQL over all organizations needs more.
-        (row,) = await self._connection.fetch(
-            "select rolsuper or rolbypassrls as free from pg_roles where rolname = session_user"
-        )
-        if row["free"]:
+        return await self._seeing_all(statements, statements)
+
+    async def _seeing_all(self, statements: Sequence[str], texts: Sequence[str]) -> list[str]:
+        """Statements for the rows of all organizations, from the tables that some texts name."""
+        tables = await exempted(self._connection, self._plan, texts)
+        if tables is None:
             return ["set local role none", *statements, f"set local role {quoted(self._plan.roles.owner)}"]
-        rows = await self._connection.fetch(
-            "select relname::text as name from pg_class where relnamespace = to_regnamespace($1) and relkind = 'r'",
-            quoted(self._plan.schemas.application),
-        )
-        named = [
-            row["name"] for row in rows if any(re.search(rf"\b{re.escape(row['name'])}\b", text) for text in statements)
-        ]
-        tables = [self._plan.schemas.table(name) for name in named]
         return [
             *(f"alter table {table} no force row level security" for table in tables),
             *statements,
@@ -178,35 +253,48 @@ class Execution:
     async def _alone(self, step: Step) -> None:
         """A step that cannot run in a transaction. What a killed one left unfinished is removed first."""
         if step.index is not None:
-            rows = await self._connection.fetch(
-                "select 1 from pg_index where indexrelid = to_regclass($1) and not indisvalid", quoted(step.index)
-            )
-            if rows:
-                self._report(f"the index {step.index} was left unfinished; it is built anew")
-                await self._connection.execute(f"drop index concurrently if exists {quoted(step.index)}")
-        for statement in step.sql:
-            # It waits for transactions that are open while it holds up nobody.
-            await self._connection.execute(f"set lock_timeout = {int(max(self._lock_wait, _ATTEMPT) * 1000)}")
-            try:
-                await self._connection.execute(statement)
-            finally:
-                if not self._connection.closed:
-                    await self._connection.execute(f"set lock_timeout = {self._attempt_ms}")
+            await self._unbuilt(step.index)
+        try:
+            for statement in step.sql:
+                await self._patiently(statement)
+        except BaseException:
+            with contextlib.suppress(FreeholdError):
+                if step.index is not None and not self._connection.closed:
+                    await self._unbuilt(step.index)
+            raise
+
+    async def _unbuilt(self, index: str) -> None:
+        """Removes an index that is not valid: a unique one would go on refusing rows."""
+        rows = await self._connection.fetch(
+            "select 1 from pg_index where indexrelid = to_regclass($1) and not indisvalid", quoted(index)
+        )
+        if rows:
+            self._report(f"the index {index} was left unfinished; it is removed")
+            await self._patiently(f"drop index concurrently if exists {quoted(index)}")
+
+    async def _patiently(self, statement: str) -> None:
+        """Runs what waits for transactions that are open while it holds up nobody."""
+        await self._connection.execute(f"set lock_timeout = {int(max(self._lock_wait, _ATTEMPT) * 1000)}")
+        try:
+            await self._connection.execute(statement)
+        finally:
+            if not self._connection.closed:
+                await self._connection.execute(f"set lock_timeout = {self._attempt_ms}")
 
     @property
     def _attempt_ms(self) -> int:
         return int(min(_ATTEMPT, max(self._lock_wait / 4, 0.1)) * 1000)
 
-    async def _transaction(self, what: str, statements: Sequence[str]) -> None:
+    async def _transaction(self, what: str, statements: Sequence[str], direction: str = "up") -> None:
         async def run() -> None:
             async with self._connection.transaction():
                 await self._connection.execute(f"set local lock_timeout = {self._attempt_ms}")
                 for statement in statements:
                     await self._connection.execute(statement)
 
-        await self._attempted(what, run)
+        await self._attempted(what, run, direction)
 
-    async def _attempted(self, what: str, run: Callable[[], object]) -> None:
+    async def _attempted(self, what: str, run: Callable[[], object], direction: str) -> None:
         """Runs it again while a lock is held by somebody else."""
         until, pause = time.monotonic() + self._lock_wait, 0.2
         while True:
@@ -215,8 +303,8 @@ class Execution:
                     await run()  # type: ignore[misc]  # a coroutine function
                 return
             except FreeholdError as error:
-                if getattr(error.__cause__, "sqlstate", None) not in ("55P03", "40P01"):
-                    raise _failed(what, error) from error
+                if _sqlstate(error) not in ("55P03", "40P01"):
+                    raise _failed(what, error, direction) from error
                 if time.monotonic() >= until:
                     raise MigrationError(
                         f"{what}: the lock did not come free in {self._lock_wait:g} s; it is held by {self._holders}",
@@ -263,6 +351,19 @@ select phase, case when blocks_total > 0 then (100 * blocks_done / blocks_total)
 from pg_stat_progress_create_index where pid = $1
 """
 
+_UNPROVED = """
+select format('alter table %s drop constraint %I', conrelid::regclass, conname) as statement from pg_constraint
+where connamespace = to_regnamespace($1) and not convalidated and conname = any ($2)
+"""
+
+_UNBUILT = """
+select c.relname::text as name from pg_index x join pg_class c on c.oid = x.indexrelid
+where c.relnamespace = to_regnamespace($1) and not x.indisvalid and c.relname = any ($2)
+"""
+
+_MOOT = {"42P01", "42703", "42704", "42883", "3F000", "42P06", "42P07", "42710", "42701", "42723"}
+"""What is asked for is not there, or is there already."""
+
 _ROWS = re.compile(r"\s*(update|insert|delete|merge|with|select)\b", re.IGNORECASE)
 
 
@@ -277,10 +378,12 @@ def _session(plan: Plan) -> list[str]:
     ]
 
 
-def _note(plan: Plan, revision: Revision, group: Group, direction: str) -> str:
+def _note(plan: Plan, revision: Revision, group: Group, direction: str, digest: str | None = None) -> str:
+    made = "".join(f", {literal(name)}" for name in made_by(group.steps))[2:]
     return (
-        f"insert into {plan.schemas.own('migration_groups')} (revision, direction, number, digest) values "
-        f"({literal(revision.id)}, {literal(direction)}, {group.number}, {literal(group.digest)}) on conflict do nothing"
+        f"insert into {plan.schemas.own('migration_groups')} (revision, direction, number, digest, made) values "
+        f"({literal(revision.id)}, {literal(direction)}, {group.number}, {literal(digest or group.digest)}, array[{made}]::text[]) "
+        "on conflict (revision, direction, number) do update set digest = excluded.digest, made = excluded.made"
     )
 
 
@@ -300,20 +403,26 @@ def _mending_statements(mendings: Sequence[Mending], plan: Plan) -> list[str]:
     return statements
 
 
-def _unchanged(revision: Revision, groups: Sequence[Group], done: dict[int, str]) -> None:
-    digests = {group.number: group.digest for group in groups}
-    changed = [number for number, digest in done.items() if digests.get(number) != digest]
-    if changed:
-        raise MigrationError(
-            f"{revision.path.name} was changed while it is half done: its part {changed[0] + 1} was run in another form",
-            hint="put the file back as it was, run it to its end, and write what is new as another revision",
-        )
+def _sqlstate(error: BaseException | None) -> str | None:
+    """PostgreSQL's code of what was translated into one of our errors."""
+    while error is not None and not hasattr(error, "sqlstate"):
+        error = error.__cause__
+    return getattr(error, "sqlstate", None)
 
 
-def _failed(what: str, error: FreeholdError) -> MigrationError:
+def _onward(direction: str) -> str:
+    other = "down" if direction == "up" else "up"
+    return (
+        f"mend the cause, or edit the revision, and run 'freehold migrate {direction}' again: it goes on here; "
+        f"'freehold migrate {other}' leads back"
+    )
+
+
+def _failed(what: str, error: FreeholdError, direction: str) -> MigrationError:
+    detail = getattr(error.__cause__, "detail", None)
     return MigrationError(
-        f"{what} failed: {error.message}",
-        hint="nothing of this part was done, and the parts before it stay; mend the cause and run it again: it goes on here",
+        f"{what} failed: {error.message}" + (f" ({detail})" if detail and detail not in error.message else ""),
+        hint=f"nothing of this part stays, and the parts before it do; {_onward(direction)}",
     )
 
 
@@ -329,7 +438,11 @@ def script(work: Work, plan: Plan) -> str:
         carrier = work.with_mendings(number)
         for group in groups:
             lines += [f"-- {step.change}" + (f" ({step.lock})" if step.lock else "") for step in group.steps]
+            for stage in (stage for step in group.steps for stage in step.before):
+                lines += ["begin", *stage, "commit"]
             statements = [text for step in group.steps for text in step.sql] + _shaped(plan, group)
+            if isinstance(group.steps[0].operation, CreateForeignKeyOp):
+                statements = ["set local role none", *statements, f"set local role {quoted(plan.roles.owner)}"]
             if group.number == carrier:
                 statements[len(statements) :] = _mending_statements(work.mendings, plan)
             lines += ["begin", *statements, "commit", ""] if group.transactional else [*statements, ""]

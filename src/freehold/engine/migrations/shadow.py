@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from freehold.engine.catalog import SHADOW
 from freehold.engine.migrations.folder import Revision
+from freehold.engine.migrations.literals import mapped
 from freehold.engine.migrations.recording import compiled
 from freehold.engine.migrations.structure import ENGINE, Structure, read_structure
 from freehold.engine.plan import Plan
@@ -22,6 +23,11 @@ __all__ = ["Shadow", "declared_structure", "revised_structures", "search_path", 
 def search_path(schemas: Schemas) -> str:
     """Where the names in a revision are looked up."""
     return f"{quoted(schemas.application)}, {quoted(schemas.engine)}, pg_temp"
+
+
+def _at_once(part: str) -> str:
+    """Part of a statement as it can be run in a transaction, in the schemas of the rehearsal."""
+    return re.sub(r"\bconcurrently\b", "", part.replace(ENGINE, quoted(SHADOW.engine)), flags=re.IGNORECASE)
 
 
 class Shadow:
@@ -39,12 +45,14 @@ class Shadow:
         await self.execute(f"set local search_path = {search_path(SHADOW)}")
         for operation in revision.operations(direction):
             for statement in compiled(operation):
-                text = statement.replace(ENGINE, quoted(SHADOW.engine))
+                text = mapped(statement, _at_once)
                 try:
-                    await self.execute(re.sub(r"\bconcurrently\b", "", text, flags=re.IGNORECASE))
+                    await self.execute(text)
                 except FreeholdError as error:
+                    detail = getattr(error.__cause__, "detail", None)  # names what depends on what goes
+                    told = f"{error.message} ({detail})" if detail and detail not in error.message else error.message
                     raise MigrationError(
-                        f"{revision.path.name} cannot be run {direction}: {error.message}: {' '.join(statement.split())[:200]}",
+                        f"{revision.path.name} cannot be run {direction}: {told}: {' '.join(statement.split())[:200]}",
                         hint="mend the file; it was tried in schemas of its own, and nothing was changed",
                     ) from error
 

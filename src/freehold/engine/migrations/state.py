@@ -1,6 +1,7 @@
 """What a database says of its own migrations."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -8,7 +9,39 @@ from freehold.engine.catalog import Catalog
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["State", "fingerprint", "keep_derived", "keep_revision", "read_state", "stored_derived"]
+__all__ = [
+    "BEGUN",
+    "TAKEN",
+    "Part",
+    "State",
+    "fingerprint",
+    "keep_derived",
+    "keep_revision",
+    "read_state",
+    "stored_derived",
+]
+
+
+BEGUN, TAKEN = "begun", "taken up"
+"""Instead of a digest: a group that is not finished; a run that did not simply go on."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A group of a revision that is under way.
+
+    Args:
+        revision, direction: which.
+        number: grows by the order in which they were done.
+        digest: of its statements.
+        made: the names of what it makes.
+    """
+
+    revision: str
+    direction: str
+    number: int
+    digest: str
+    made: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -20,15 +53,24 @@ class State:
         tables: whether the application's schema has any table.
         known: whether the database was ever at a revision, or stamped with one.
         revision: the one that it is at; None before the first.
-        half: the revision that is under way, with its direction, and the digests of its groups that are done by number.
+        parts: what was done of the revision that is under way, in order.
     """
 
     engine: bool = False
     tables: bool = False
     known: bool = False
     revision: str | None = None
-    half: tuple[str, str] | None = None
-    done: dict[int, str] = field(default_factory=dict)
+    parts: Sequence[Part] = field(default_factory=tuple)
+
+    @property
+    def half(self) -> tuple[str, str] | None:
+        """The revision that is under way, and its direction."""
+        return (self.parts[-1].revision, self.parts[-1].direction) if self.parts else None
+
+    @property
+    def finished(self) -> frozenset[int]:
+        """The numbers of the groups that are done."""
+        return frozenset(part.number for part in self.parts if part.digest not in (BEGUN, TAKEN))
 
 
 async def read_state(connection: Connection, schemas: Schemas) -> State:
@@ -42,14 +84,20 @@ async def read_state(connection: Connection, schemas: Schemas) -> State:
     if not there["engine"]:
         return State(tables=bool(there["tables"]))
     rows = await connection.fetch(f"select revision from {schemas.own('revisions')} order by position desc limit 1")
-    done = await connection.fetch(f"select revision, direction, number, digest from {schemas.own('migration_groups')}")
+    # A database of an earlier release does not have all columns.
+    done = await connection.fetch(
+        f"select to_jsonb(g)::text as part from {schemas.own('migration_groups')} g order by number"
+    )
+    parts = [json.loads(row["part"]) for row in done]
     return State(
         True,
         bool(there["tables"]),
         bool(rows),
         rows[0]["revision"] if rows else None,
-        (done[0]["revision"], done[0]["direction"]) if done else None,
-        {row["number"]: row["digest"] for row in done},
+        [
+            Part(each["revision"], each["direction"], each["number"], each["digest"], tuple(each.get("made") or ()))
+            for each in parts
+        ],
     )
 
 

@@ -1,9 +1,10 @@
 """Turns a revision's operations into steps: what each changes, which lock it takes, and in which form it is safe.
 
 The safe forms are chosen here. An index on a table that was there before is built concurrently. A reference or check is
-added without looking at the rows, and validated afterwards under a lock that lets reads and writes through. NOT NULL is
-proved by such a check first, so that setting it looks at no row. These second halves come after the quick steps of their
-revision, each by itself; hand-written SQL keeps its place.
+added without looking at the rows, and validated in a transaction of its own, under a lock that lets reads and writes through.
+NOT NULL is proved by such a check first, so that setting it looks at no row. These long steps come after the quick ones of
+their revision, each by itself, and each leaves nothing behind where it fails. Columns and tables are dropped last: until
+everything was proved, the way back loses nothing. Hand-written SQL keeps its place.
 """
 
 import copy
@@ -17,13 +18,18 @@ from alembic.operations.ops import MigrateOperation
 from sqlalchemy import Column, Numeric, String
 from sqlalchemy.schema import DefaultClause
 
+from freehold.engine.migrations.conversions import lossless
+from freehold.engine.migrations.literals import bare, mapped
 from freehold.engine.migrations.recording import compiled
 from freehold.engine.migrations.structure import ENGINE
+from freehold.engine.plan import DIALECT
 from freehold.model.description import constraint_name
-from freehold.sql.identifiers import Schemas, quoted
+from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["Group", "Step", "grouped", "planned"]
+__all__ = ["WRITTEN", "Group", "Step", "grouped", "planned"]
 
+WRITTEN = "sql:"
+"""Begins the digest of SQL that a person wrote."""
 BREAKS = "the previous release's code stops working"
 
 
@@ -34,6 +40,8 @@ class Step:
     Args:
         change: in words.
         sql: the statements.
+        before: statements that run before, each tuple in a transaction of its own.
+        undo: what takes back whatever the step left unfinished; it can be repeated.
         lock: the strongest lock that it takes and on what; empty where others notice nothing.
         rewrites: whether the table is written anew, under that lock.
         scans: whether every row is looked at, under that lock.
@@ -44,10 +52,13 @@ class Step:
         manual: whether it is SQL that a person wrote.
         warning: what a person should know before, such as who stops working.
         index: the index that it builds; an unfinished one of that name is removed first.
+        operation: what of the revision it does.
     """
 
     change: str
     sql: tuple[str, ...]
+    before: tuple[tuple[str, ...], ...] = ()
+    undo: tuple[str, ...] = ()
     lock: str = ""
     rewrites: bool = False
     scans: bool = False
@@ -58,6 +69,17 @@ class Step:
     manual: bool = False
     warning: str | None = None
     index: str | None = None
+    operation: MigrateOperation | None = None
+
+    @property
+    def statements(self) -> list[str]:
+        """All of them, in order."""
+        return [*(text for stage in self.before for text in stage), *self.sql]
+
+    @property
+    def drops(self) -> bool:
+        """Whether columns or tables go, and their values."""
+        return isinstance(self.operation, ops.DropColumnOp | ops.DropTableOp)
 
 
 @dataclass(frozen=True)
@@ -84,30 +106,48 @@ class Group:
 
     @property
     def digest(self) -> str:
-        """Tells whether the revision was edited while it was half done."""
-        return hashlib.sha256("\n".join(text for step in self.steps for text in step.sql).encode()).hexdigest()
+        """Tells whether the revision was edited while it was half done, and what a person wrote from what was planned."""
+        text = "\n".join(text for step in self.steps for text in step.statements)
+        return (WRITTEN if self.manual else "") + hashlib.sha256(text.encode()).hexdigest()
 
 
-def grouped(steps: Sequence[Step]) -> list[Group]:
-    """Puts steps into groups: quick ones together, the long ones and hand-written SQL each by itself."""
+def grouped(steps: Sequence[Step], first: int = 0) -> list[Group]:
+    """Puts steps into groups: quick ones together, the long ones and hand-written SQL each by itself, drops last.
+
+    Args:
+        steps: in the order of the revision.
+        first: the number of the first group.
+    """
     groups: list[list[Step]] = []
-    quick: list[Step] = []
-    deferred: list[Step] = []
-
-    def flush() -> None:
-        groups.extend([quick.copy()] if quick else [])
-        groups.extend([step] for step in deferred)
-        quick.clear()
-        deferred.clear()
-
+    part: list[Step] = []
     for step in steps:
         if step.manual:
-            flush()
-            groups.append([step])
+            groups += [*_parted(part), [step]]
+            part = []
         else:
-            (deferred if step.deferred else quick).append(step)
-    flush()
-    return [Group(tuple(each), number) for number, each in enumerate(groups)]
+            part.append(step)
+    groups += _parted(part)
+    return [Group(tuple(each), number) for number, each in enumerate(groups, first)]
+
+
+def _parted(steps: Sequence[Step]) -> list[list[Step]]:
+    """The groups of steps between which nobody wrote SQL by hand."""
+    deferred = [step for step in steps if step.deferred]
+    last = [step for n, step in enumerate(steps) if deferred and step.drops and not _followed(step, steps[n + 1 :])]
+    quick = [step for step in steps if not step.deferred and not any(step is each for each in last)]
+    return [*([quick] if quick else []), *([step] for step in deferred), *([last] if last else [])]
+
+
+def _followed(step: Step, later: Sequence[Step]) -> bool:
+    """Whether something of the same name comes after what goes."""
+    for other in (each.operation for each in later):
+        if isinstance(other, ops.CreateTableOp | ops.RenameTableOp):
+            return True
+        if isinstance(step.operation, ops.DropColumnOp) and isinstance(other, ops.AddColumnOp | ops.AlterColumnOp):
+            came = other.column.name if isinstance(other, ops.AddColumnOp) else other.modify_name
+            if (other.table_name, came) == (step.operation.table_name, step.operation.column_name):
+                return True
+    return False
 
 
 def planned(operations: Sequence[MigrateOperation], schemas: Schemas) -> list[Step]:
@@ -118,9 +158,16 @@ def planned(operations: Sequence[MigrateOperation], schemas: Schemas) -> list[St
         schemas: the names in the database.
     """
     created: set[str] = set()
-    found = [step for operation in operations for step in _steps(operation, created)]
+    found = [replace(step, operation=operation) for operation in operations for step in _steps(operation, created)]
     engine = quoted(schemas.engine)
-    return [replace(step, sql=tuple(text.replace(ENGINE, engine) for text in step.sql)) for step in found]
+
+    def named(texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(mapped(text, lambda part: part.replace(ENGINE, engine)) for text in texts)
+
+    return [
+        replace(step, sql=named(step.sql), before=tuple(map(named, step.before)), undo=named(step.undo))
+        for step in found
+    ]
 
 
 def _steps(operation: MigrateOperation, created: set[str]) -> Iterator[Step]:
@@ -167,7 +214,7 @@ def _step(
     """A quick step; `on` is the table that it takes for itself."""
     lock = f"ACCESS EXCLUSIVE on {on}" if on else ""
     return Step(
-        change, tuple(compiled(operation)), lock, destructive=destructive, shapes=shapes, rewrites=rewrites, scans=rewrites,
+        change, tuple(compiled(operation)), lock=lock, destructive=destructive, shapes=shapes, rewrites=rewrites, scans=rewrites,
         warning=warning,
     )  # fmt: skip
 
@@ -208,9 +255,13 @@ def _altered(operation: ops.AlterColumnOp, *, new: bool) -> Iterator[Step]:
         yield _step(rest, change, on=table, shapes=True, warning=BREAKS)
     elif operation.modify_type is not None:
         rewrites = not new and not _widens(operation)
-        yield _step(rest, f"change the type of {name}", on=table, shapes=True, rewrites=rewrites)
+        loses = not new and not _lossless(operation)
+        yield _step(
+            rest, f"change the type of {name}" + (", where values may lose precision or form" if loses else ""), on=table,
+            shapes=True, rewrites=rewrites, destructive=loses,
+        )  # fmt: skip
     elif statements := compiled(rest):
-        yield Step(f"alter the column {name}", tuple(statements), f"ACCESS EXCLUSIVE on {table}", shapes=True)
+        yield Step(f"alter the column {name}", tuple(statements), lock=f"ACCESS EXCLUSIVE on {table}", shapes=True)
     if refuses:
         yield from _required(table, operation.modify_name or column)
 
@@ -228,20 +279,43 @@ def _widens(operation: ops.AlterColumnOp) -> bool:
     return False
 
 
+def _lossless(operation: ops.AlterColumnOp) -> bool:
+    if operation.existing_type is None or operation.modify_type is None:
+        return False
+    return lossless(*(kind.compile(dialect=DIALECT) for kind in (operation.existing_type, operation.modify_type)))
+
+
 def _required(table: str, column: str) -> Iterator[Step]:
     """NOT NULL by way of a check that is proved while others read and write."""
     alter, name = f"alter table {quoted(table)}", constraint_name(table, [column, "not", "null"], "check")
-    exclusive = f"ACCESS EXCLUSIVE on {table}"
+    undo = f"{alter} drop constraint if exists {quoted(name)}"
     check = f"{alter} add constraint {quoted(name)} check ({quoted(column)} is not null) not valid"
-    yield Step(f"refuse null in new rows of {table}.{column}", (check,), exclusive)
-    yield _validation(table, name, f"look for null in {table}.{column}")
-    statements = (f"{alter} alter column {quoted(column)} set not null", f"{alter} drop constraint {quoted(name)}")
-    yield Step(f"set {table}.{column} NOT NULL", statements, exclusive, deferred=True)
+    validate = f"{alter} validate constraint {quoted(name)}"
+    yield Step(
+        f"look for null in {table}.{column}, and set it NOT NULL",
+        (f"{alter} alter column {quoted(column)} set not null", undo),
+        before=((undo, check), (validate,)), undo=(undo,),
+        lock=f"ACCESS EXCLUSIVE on {table}, without looking at a row", scans=True, deferred=True,
+    )  # fmt: skip
 
 
-def _validation(table: str, constraint: str, change: str) -> Step:
-    statement = f"alter table {quoted(table)} validate constraint {quoted(constraint)}"
-    return Step(change, (statement,), f"SHARE UPDATE EXCLUSIVE on {table}", scans=True, deferred=True)
+def _proved(table: str, name: str, statements: Sequence[str], lock: str) -> Step:
+    """A constraint that is added without looking at the rows, and then proved of them."""
+    undo = _UNPROVED.format(
+        table=quoted(table), name=literal(name), constraint=quoted(name), relation=literal(quoted(table))
+    )
+    return Step(
+        f"hold the rows of {table} to {name}",
+        (f"alter table {quoted(table)} validate constraint {quoted(name)}",),
+        before=((undo, *(f"{text} NOT VALID" for text in statements)),), undo=(undo,), lock=lock, scans=True, deferred=True,
+    )  # fmt: skip
+
+
+_UNPROVED = """do $do$ begin
+    if exists (select from pg_constraint where conrelid = to_regclass({relation}) and conname = {name} and not convalidated) then
+        alter table {table} drop constraint {constraint};
+    end if;
+end $do$"""
 
 
 def _indexed(operation: ops.CreateIndexOp | ops.DropIndexOp, created: set[str]) -> Step:
@@ -249,7 +323,7 @@ def _indexed(operation: ops.CreateIndexOp | ops.DropIndexOp, created: set[str]) 
     if isinstance(operation, ops.DropIndexOp):
         statement = f"drop index concurrently if exists {quoted(name)}"
         lock = f"SHARE UPDATE EXCLUSIVE on {table}" if table else "SHARE UPDATE EXCLUSIVE on its table"
-        return Step(f"drop the index {name}", (statement,), lock, transactional=False, deferred=True)
+        return Step(f"drop the index {name}", (statement,), lock=lock, transactional=False, deferred=True)
     if table in created:
         return _step(operation, f"create the index {name} on {table}")
     safe = copy.copy(operation)
@@ -257,7 +331,7 @@ def _indexed(operation: ops.CreateIndexOp | ops.DropIndexOp, created: set[str]) 
     safe.if_not_exists = True
     kind = "unique index" if operation.unique else "index"
     return Step(
-        f"build the {kind} {name} on {table}", tuple(compiled(safe)), f"SHARE UPDATE EXCLUSIVE on {table}", scans=True,
+        f"build the {kind} {name} on {table}", tuple(compiled(safe)), lock=f"SHARE UPDATE EXCLUSIVE on {table}", scans=True,
         transactional=False, deferred=True, index=name,
     )  # fmt: skip
 
@@ -271,33 +345,40 @@ def _constrained(operation: ops.AddConstraintOp, created: set[str]) -> Iterator[
         return
     if not isinstance(operation, ops.CreateForeignKeyOp | ops.CreateCheckConstraintOp) or not name:
         yield Step(
-            f"add the constraint {name} to {table}", tuple(statements), f"ACCESS EXCLUSIVE on {table}", scans=True
+            f"add the constraint {name} to {table}", tuple(statements), lock=f"ACCESS EXCLUSIVE on {table}", scans=True
         )
         return
     lock = f"ACCESS EXCLUSIVE on {table}"
     if isinstance(operation, ops.CreateForeignKeyOp):
         lock = f"SHARE ROW EXCLUSIVE on {table} and {operation.referent_table}"
-    unproved = tuple(f"{text} NOT VALID" for text in statements)
-    yield Step(f"hold new rows of {table} to {name}", unproved, lock)
-    yield _validation(table, name, f"hold the other rows of {table} to {name}")
+    yield _proved(table, name, statements, f"{lock}; SHARE UPDATE EXCLUSIVE while it looks at the rows")
 
 
 _ALONE = re.compile(r"\bconcurrently\b|^\s*(vacuum|alter\s+system|create\s+database|reindex)\b", re.IGNORECASE)
+_BUILT = re.compile(
+    r'^\s*create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?(\w+|"(?:[^"]|"")+")', re.IGNORECASE
+)
+_GOES = re.compile(r"\b(drop\s+(table|column|schema)|truncate|delete\s+from)\b", re.IGNORECASE)
 
 
 def _written(operation: MigrateOperation) -> Step:
     statements = tuple(compiled(operation))
     text = " ".join(" ".join(statements).split())
     shown = text if len(text) <= 80 else text[:79] + "…"
-    destructive = bool(re.search(r"\b(drop\s+(table|column|schema)|truncate|delete\s+from)\b", text, re.IGNORECASE))
-    rename = bool(re.match(r"alter (index|table \S+ rename constraint) ", text))
-    if rename:
-        return Step(shown, statements, "ACCESS EXCLUSIVE on its table")
+    words = bare(" ".join(statements))
+    if re.match(r"alter (index|table \S+ rename constraint) ", text):
+        return Step(shown, statements, lock="ACCESS EXCLUSIVE on its table")
+    built = _BUILT.match(words)
     return Step(
         shown,
         statements,
-        "as the statement takes",
-        destructive=destructive,
-        transactional=not _ALONE.search(text),
+        lock="as the statement takes",
+        destructive=bool(_GOES.search(words)),
+        transactional=not _ALONE.search(words),
         manual=True,
+        index=_unquoted(built[1]) if built else None,
     )
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()

@@ -1,8 +1,10 @@
 """The tables of the application's schema as values: what two states differ in becomes a revision."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from freehold.engine.migrations.literals import mapped
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas, quoted
 
@@ -89,7 +91,7 @@ select c.relname::text as table_name, k.conname::text as name, k.contype::text a
     array(select a.attname::text from unnest(k.confkey) with ordinality u (n, place)
         join pg_attribute a on a.attrelid = t.oid and a.attnum = u.n order by place) as target_columns
 from pg_class c join pg_constraint k on k.conrelid = c.oid left join pg_class t on t.oid = k.confrelid
-where c.relnamespace = to_regnamespace($1) and k.contype in ('c', 'f', 'p', 'u', 'x') order by 1, 2
+where c.relnamespace = to_regnamespace($1) and k.contype in ('c', 'f', 'p', 'u', 'x') and k.convalidated order by 1, 2
 """
 
 _INDEXES = """
@@ -102,7 +104,7 @@ select c.relname::text as table_name, i.relname::text as name, x.indisunique as 
             left join pg_attribute a on a.attrelid = c.oid and a.attnum = nullif(x.indkey[n - 1], 0) order by n) as keys,
     pg_get_expr(x.indpred, x.indrelid, true) as where
 from pg_class c join pg_index x on x.indrelid = c.oid join pg_class i on i.oid = x.indexrelid join pg_am m on m.oid = i.relam
-where c.relnamespace = to_regnamespace($1) and not exists (
+where c.relnamespace = to_regnamespace($1) and x.indisvalid and not exists (
     select from pg_constraint k where k.conindid = x.indexrelid and k.contype in ('p', 'u', 'x')) order by 1, 2
 """
 
@@ -115,10 +117,10 @@ async def read_structure(connection: Connection, schemas: Schemas) -> Structure:
     await connection.execute(f"set local search_path = {quoted(schemas.application)}, pg_temp")
     name = quoted(schemas.application)
 
+    own = re.compile(rf'(?<![\w"$])(?:{schemas.engine}|{re.escape(quoted(schemas.engine))})\.')
+
     def shown(text: str | None) -> str | None:
-        for engine in (quoted(schemas.engine), schemas.engine):
-            text = text and text.replace(f"{engine}.", f"{ENGINE}.")
-        return text
+        return text and mapped(text, lambda part: own.sub(f"{ENGINE}.", part))
 
     columns: dict[str, dict[str, Column]] = {}
     constraints: dict[str, dict[str, Constraint]] = {}

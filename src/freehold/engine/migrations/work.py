@@ -13,9 +13,18 @@ from freehold.engine.install import empower_owner, installed_digest, keep_digest
 from freehold.engine.migrations.execution import LOCK_WAIT, Execution, Work
 from freehold.engine.migrations.folder import Folder, Revision
 from freehold.engine.migrations.mending import Mending, mended, mended_engine
+from freehold.engine.migrations.resuming import Taken, objects, remaining, written_left
 from freehold.engine.migrations.shadow import declared_structure, revised_structures
-from freehold.engine.migrations.state import State, fingerprint, keep_derived, keep_revision, read_state, stored_derived
-from freehold.engine.migrations.steps import grouped, planned
+from freehold.engine.migrations.state import (
+    BEGUN,
+    State,
+    fingerprint,
+    keep_derived,
+    keep_revision,
+    read_state,
+    stored_derived,
+)
+from freehold.engine.migrations.steps import Group, grouped, planned
 from freehold.engine.migrations.structure import Structure, read_structure
 from freehold.engine.migrations.writing import lines
 from freehold.engine.plan import Plan
@@ -65,6 +74,10 @@ class Checked:
     def clean(self) -> bool:
         """Whether the database is at the head and as declared."""
         return not (self.differences or self.standing.pending or self.standing.half)
+
+
+Undertaking = tuple[Revision, list[Group], str | None]
+"""A revision, its groups, and the revision that the database is at afterwards."""
 
 
 class Migrations:
@@ -119,19 +132,14 @@ class Migrations:
         standing = self._standing(state)
         await require_roles(connection, self.plan.roles)
         await empower_owner(connection, self.plan.roles)
-        if state.half and state.half[1] == "down":
-            raise _half(state.half)
-        if not standing.pending and await self._untouched(connection):
+        if not standing.pending and not state.half and await self._untouched(connection):
             return Work("up")
         structures = await revised_structures(connection, self.plan, self.folder.revisions)
         place = await self._place(connection, state, structures)
         reached = len(self.folder.revisions) if to is None else max(self.folder.index(to), place)
         pending = self.folder.revisions[place:reached]
         if state.half and state.half[0] not in [each.id for each in pending]:
-            raise MigrationError(
-                f"revision {state.half[0]} is half done, and not the next one of {self.folder.path}",
-                hint="finish it with the release that has it: freehold migrate up",
-            )
+            raise _strange(state.half, self.folder)
         stamp = self.folder.revisions[place - 1].id if place and not state.known else None
         notes = [f"the tables are as revision {stamp} says: it is noted, and not run"] if stamp else []
         found = await differences(connection, self.plan, self.plan.schemas, self.plan.roles)
@@ -145,8 +153,52 @@ class Migrations:
         if lacking:
             notes.append("policies, triggers, functions and grants stay as they are: they fit the newest revision only")
         mendings = [] if lacking else [*mended(found, self.plan), *await self._refresh(connection)]
-        revisions = [(each, grouped(planned(each.operations("up"), self.plan.schemas)), each.id) for each in pending]
-        return Work("up", revisions, mended_engine(found, self.plan), mendings, stamp, notes)
+        revisions: list[Undertaking] = [
+            (each, grouped(planned(each.operations("up"), self.plan.schemas)), each.id) for each in pending
+        ]
+        taken = None
+        if state.half and revisions:
+            taken, revisions[0] = await self._taken(
+                connection, state, "up", revisions[0], structures[place], structures[place + 1]
+            )
+        notes += [_taken_note(revisions[0][0])] if taken else []
+        return Work("up", revisions, mended_engine(found, self.plan), mendings, stamp, notes, taken)
+
+    async def _taken(
+        self,
+        connection: Connection,
+        state: State,
+        direction: str,
+        work: Undertaking,
+        before: Structure,
+        target: Structure,
+    ) -> tuple[Taken | None, Undertaking]:
+        """How a revision goes on that is half done: where it was, or with what is left of it to do.
+
+        Args:
+            connection: to the database.
+            state: what was done.
+            direction: where it goes now.
+            work: the revision, its groups, and where it leads.
+            before, target: the tables that are left, and those that it leads to.
+        """
+        revision, groups, after = work
+        digests = {group.number: group.digest for group in groups}
+        onward = all(
+            part.direction == direction and part.digest in (BEGUN, digests.get(part.number)) for part in state.parts
+        )
+        if onward:
+            return None, work
+        async with connection.rehearsal():
+            actual = await read_structure(connection, self.plan.schemas)
+        operations, other = (revision.operations(way) for way in (direction, "down" if direction == "up" else "up"))
+        left = written_left(operations, other, direction, state.parts, self.plan.schemas)
+        operations = remaining(operations, actual, left)
+        first = max(part.number for part in state.parts) + 2  # the one between notes that it was taken up
+        made = frozenset(name for part in state.parts for name in part.made)
+        lenient = any(part.direction != direction for part in state.parts)
+        taken = Taken(target, objects(before) | objects(target) | made, first, lenient)
+        return taken, (revision, grouped(planned(operations, self.plan.schemas), first), after)
 
     async def _refresh(self, connection: Connection) -> list[Mending]:
         """Takes up records for search anew, where the form in which it keeps them has changed."""
@@ -165,19 +217,19 @@ class Migrations:
         """
         state = await read_state(connection, self.plan.schemas)
         standing = self._standing(state)
-        if not state.known:
+        if not state.known and not state.half:
             raise MigrationError(
                 "no revision was run here yet", hint="freehold migrate status tells where a database is"
             )
-        if state.half and state.half[1] == "up":
-            raise _half(state.half)
         first, last = self.folder.index(to), self.folder.index(standing.current)
+        if state.half and state.half[0] != standing.current:
+            last += 1  # what was done of the next one goes first
         if first > last:
             raise MigrationError(
                 f"{to} is newer than {standing.current}, where the database is", hint="freehold migrate up"
             )
         revisions = self.folder.revisions
-        undone = [
+        undone: list[Undertaking] = [
             (
                 revisions[n],
                 grouped(planned(revisions[n].operations("down"), self.plan.schemas)),
@@ -185,10 +237,18 @@ class Migrations:
             )
             for n in reversed(range(first, last))
         ]
+        taken, notes = None, []
+        if state.half and undone:
+            if state.half[0] != undone[0][0].id:
+                raise _strange(state.half, self.folder)
+            structures = await revised_structures(connection, self.plan, self.folder.revisions)
+            taken, undone[0] = await self._taken(
+                connection, state, "down", undone[0], structures[last], structures[last - 1]
+            )
+            notes += [_taken_note(undone[0][0])] if taken else []
         kept = await stored_derived(connection, self.plan.schemas, to) if undone else []
-        notes = []
         if undone and not kept and to is not None:
-            notes = [
+            notes += [
                 "functions and grants stay those of the newer revision until the release that belongs to this one runs 'up'"
             ]
         mendings = []
@@ -207,7 +267,7 @@ class Migrations:
             ]
             lock = "ACCESS EXCLUSIVE on each table"
             mendings = [Mending("make the objects of that revision again", (*drops, *kept), lock)]
-        return Work("down", undone, (), mendings, None, notes)
+        return Work("down", undone, (), mendings, None, notes, taken)
 
     async def run(
         self, connection: Connection, observer: Connection, work: Work, *, report: Callable[[str], None],
@@ -289,7 +349,8 @@ class Migrations:
     async def _place(self, connection: Connection, state: State, structures: Sequence[Structure]) -> int:
         """How many revisions the tables have: as noted, or as they look where somebody made them without revisions."""
         if state.known or state.half or not state.tables:
-            return self.folder.index(state.revision)
+            # What is half undone is done again.
+            return self.folder.index(state.revision) - (state.half is not None and state.half[0] == state.revision)
         return await self._adopted(connection, structures)
 
     async def _adopted(self, connection: Connection, structures: Sequence[Structure]) -> int:
@@ -319,7 +380,15 @@ class Migrations:
         return sorted(lacking)
 
 
-def _half(half: tuple[str, str]) -> MigrationError:
+def _strange(half: tuple[str, str], folder: Folder) -> MigrationError:
     return MigrationError(
-        f"revision {half[0]} is half done on the way {half[1]}", hint=f"finish it first: freehold migrate {half[1]}"
+        f"revision {half[0]} is half done, and not the next one of {folder.path}",
+        hint=f"finish it with the release that has it: freehold migrate {half[1]}",
+    )
+
+
+def _taken_note(revision: Revision) -> str:
+    return (
+        f"{revision.id} is half done: what of it is there stays, what is left of it is done, and the tables are held "
+        "against it at the end"
     )

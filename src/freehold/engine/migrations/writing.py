@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from freehold.engine.migrations.conversions import conversion
 from freehold.engine.migrations.structure import Column, Constraint, Index, Structure, TableStructure
 from freehold.sql.identifiers import quoted
 
-__all__ = ["Rename", "lines", "renamed_objects", "revision_text", "type_text"]
+__all__ = ["DELETED", "Rename", "decided", "lines", "renamed_objects", "revision_text", "type_text"]
 
 _TYPES = {
     "text": "sa.Text({collation})",
@@ -152,7 +153,36 @@ def _tables(before: Structure, after: Structure) -> Iterator[str]:
                 yield from _add(new.name, column)
         for name in old.columns:
             if name not in new.columns and name not in remade:
+                if name == "deleted_at":
+                    yield _undeleted(new.name)
                 yield f"op.drop_column({_string(new.name)}, {_string(name)})"
+
+
+def _undeleted(table: str) -> str:
+    choices = "\n".join(f"# {deleted_text(table, choice)}  # {meaning}" for choice, meaning in DELETED.items())
+    return (
+        "# Rows that are deleted would be alive again: 'up' refuses this while there are any. Say what becomes of them:\n"
+        + choices
+    )
+
+
+DELETED = {"purge": "they go for good", "live": "they are live again"}
+"""What can become of deleted rows where deletion is not soft any more."""
+
+
+def deleted_text(table: str, choice: str) -> str:
+    """The operation by which deleted rows become what a person chose."""
+    where = "where deleted_at is not null"
+    purge, live = f"delete from {quoted(table)} {where}", f"update {quoted(table)} set deleted_at = null {where}"
+    return f"op.execute({_sql(purge if choice == 'purge' else live)})"
+
+
+def decided(written: str, choice: str | None) -> str:
+    """A line, with what was chosen for deleted rows instead of the question."""
+    tables = re.findall(r'from "(.+)" where deleted_at is not null', written)
+    if choice is None or not written.startswith("# Rows that are deleted") or not tables:
+        return written
+    return deleted_text(tables[0].replace('""', '"'), choice)
 
 
 def _create(table: TableStructure) -> str:
@@ -181,21 +211,18 @@ def _add(table: str, column: Column) -> Iterator[str]:
 
 def _alter(table: str, old: Column, new: Column) -> Iterator[str]:
     changed = [f"existing_type={type_text(old)}"]
-    if old.kind != new.kind:
+    retyped = old.kind != new.kind
+    if retyped:
         changed.append(f"type_={type_text(new)}")
-        if _family(old.type) != _family(new.type):
-            changed.append(f"postgresql_using={_string(f'{quoted(new.name)}::{new.type}')}")
-    if old.default != new.default:
+        if using := conversion(old.type, new.type, quoted(new.name)):
+            changed.append(f"postgresql_using={_string(using)}")
+    if old.default != new.default or (retyped and new.default is not None):
         changed.append(f"server_default={'None' if new.default is None else _text(new.default)}")
     if old.nullable != new.nullable:
         changed.append(f"nullable={new.nullable}")
         if not new.nullable:
             yield f'# Rows with null here must get a value first: op.execute("update {table} set {new.name} = ...")'
     yield f"op.alter_column({_string(table)}, {_string(new.name)}, {', '.join(changed)})"
-
-
-def _family(printed: str) -> str:
-    return re.sub(r"\(.*?\)", "", printed)
 
 
 def _additions(before: Structure, after: Structure) -> Iterator[str]:
@@ -240,7 +267,7 @@ def _constraint(table: str, constraint: Constraint) -> str:
     if constraint.kind == "c":
         return f"op.create_check_constraint({_string(constraint.name)}, {_string(table)}, {_sql(str(constraint.condition))})"
     add = f"alter table {quoted(table)} add constraint {quoted(constraint.name)} {constraint.definition}"
-    return f"op.execute({_string(add)})"
+    return f"op.execute({_sql(add)})"
 
 
 def _drops(before: Structure, after: Structure) -> Iterator[str]:
