@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from freehold.app import Application
 from freehold.engine.columns import check_columns
+from freehold.engine.protection import check_protection
 from freehold.engine.roles import check_role
 from freehold.engine.seals import check_seal
 from freehold.engine.upkeep import Upkeep
@@ -95,7 +96,11 @@ class Database:
             await check_role(pool, application.schemas, application.roles)
             await pool.measure()
             seal = Seal(where.secret if secret is None else secret, pool.clock.now)
-            await check_columns(pool, application.plan())
+            plan = application.plan()
+            await check_columns(pool, plan)
+            await check_protection(
+                pool, application.schemas, [each.table for each in application.registry.entities.values()]
+            )
             await check_seal(pool, application.schemas, seal)
             shapes, signer = Shapes(application.registry), CursorSigner(seal.cursor_key)
             increments = Coalescer(wait=wait)

@@ -62,5 +62,17 @@ async def test_the_proof_fails_on_a_leak(server: Server, name: str) -> None:
         await admin.execute("create policy more on app.orders for select using (true)")
     answer = run("--url", url(server.address(name)), "--prove-isolation")
     assert answer.returncode == 1, answer.stderr
-    assert "Order: select" in answer.stdout
+    assert "policy more on app.orders" in answer.stderr
+
+
+async def test_the_proof_fails_on_a_leak_of_the_application_s_own(server: Server, name: str) -> None:
+    """Opening knows what set-up has made, and not what a view shows."""
+    async with plain(server.admin_address(name)) as admin:
+        await admin.execute(
+            "create view public.everyone as select * from freehold.users; alter view public.everyone owner to freehold_owner; "
+            "grant select on public.everyone to freehold_app"
+        )
+    answer = run("--url", url(server.address(name)), "--prove-isolation")
+    assert answer.returncode == 1, answer.stderr
+    assert "read public.everyone" in answer.stdout
     assert "leaked" in answer.stdout

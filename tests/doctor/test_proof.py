@@ -66,9 +66,11 @@ async def test_it_does_not_matter_how_the_planner_reads_a_table(
 
 
 async def weakened(server: Server, name: str, script: str) -> Proof:
-    async with plain(server.admin_address(name)) as admin:
-        await admin.execute(script)
-    return await proved(server, name)
+    """Weakened while it is open: opened afterwards, it would be refused."""
+    async with Database.open(server.address(name), application, size=2) as database:
+        async with plain(server.admin_address(name)) as admin:
+            await admin.execute(script)
+        return await attempt_isolation(database)
 
 
 WEAKER: dict[str, tuple[str, str]] = {

@@ -1,6 +1,7 @@
 """Checks of the roles: who could go around row-level security."""
 
 from freehold.doctor.findings import Check
+from freehold.engine.settings import CLOSED
 
 __all__ = ["ROLE_CHECKS"]
 
@@ -17,6 +18,8 @@ _OBJECTS = """
     union all
     select format('schema %I', nspname), nspowner from pg_namespace where nspname in ($1, $2)
 """
+
+_CLOSED = ", ".join(f"'{name}'" for name in CLOSED)
 
 ROLE_CHECKS = (
     Check(
@@ -68,6 +71,15 @@ ROLE_CHECKS = (
         "row-level security does not hold for the owner's functions",
         "select rolname as object, concat_ws(', ', case when rolsuper then 'superuser' end, case when rolbypassrls then 'bypassrls' end) as evidence, "
         "format('alter role %I nosuperuser nobypassrls', rolname) as mend from pg_roles where rolname = $3 and (rolsuper or rolbypassrls)",
+    ),
+    Check(
+        "FD208",
+        "warning",
+        "hand-written SQL can end the calls of others",
+        "select format('%s()', p.proname) as object, format('%s may call it', $4::text) as evidence, "
+        "format('revoke execute on function pg_catalog.%I(%s) from public, %I', p.proname, pg_get_function_identity_arguments(p.oid), $4::text) as mend "
+        f"from pg_proc p where p.pronamespace = 'pg_catalog'::regnamespace and p.proname in ({_CLOSED}) "
+        "and exists (select from pg_roles where rolname = $4) and has_function_privilege($4::name, p.oid, 'execute') order by 1",
     ),
     Check(
         "FD207",

@@ -396,9 +396,16 @@ begin
 end $$;
 
 -- block: read
+-- Takes from the connection what a query may have left there and no rollback undoes.
+create or replace function {engine}.leave_nothing() returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+    select pg_advisory_unlock_all(), setseed(('x' || left(encode(uuid_send(gen_random_uuid()), 'hex'), 8))::bit(32)::integer / 2147483648.0)
+$$;
+
 -- A hand-written query: context, read-only, arguments bound as one JSON array, at most so many rows.
 -- It is opened as a cursor, which takes one statement and no more. What the query set on the connection is undone, by
--- rolling back the subtransaction in which it ran: the next call there may be another organization's.
+-- rolling back the subtransaction in which it ran: the next call there may be another organization's. Two things outlive that: locks of the
+-- session, which are released, and the seed of random numbers, which is made anew. Also where it fails, or is cancelled.
 create or replace function {engine}.read(organization uuid, context text, statement text, arguments jsonb, most integer) returns json
 language plpgsql volatile parallel unsafe as $$
 declare
@@ -417,8 +424,12 @@ begin
             rows := rows || row_to_json(item);
         end loop;
         raise exception using errcode = 'FH999';
-    exception when sqlstate 'FH999' then -- not FH000: that is the class, and would catch every FH error
-        null;
+    exception
+        when sqlstate 'FH999' then -- not FH000: that is the class, and would catch every FH error
+            perform {engine}.leave_nothing();
+        when query_canceled or assert_failure or others then
+            perform {engine}.leave_nothing();
+            raise;
     end;
     return array_to_json(rows);
 end $$;
@@ -444,4 +455,5 @@ grant select on {engine}.log to {application};
 grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
     {engine}.now(), {engine}.new_id(), {engine}.extend_log(integer), {engine}.keep_log(), {engine}.log_begins(), {engine}.enter_past(uuid, text),
     {engine}.absent_columns(timestamptz), {engine}.younger_columns(text, timestamptz), {engine}.known_as(text), {engine}.read(uuid, text, text, jsonb, integer),
+    {engine}.leave_nothing(),
     {engine}.explain(uuid, text, text, jsonb) to {application};

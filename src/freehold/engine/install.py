@@ -16,6 +16,7 @@ from freehold.engine.advisory import exclusive
 from freehold.engine.blocks import Roles
 from freehold.engine.catalog import differences
 from freehold.engine.plan import DIALECT, Plan, plan
+from freehold.engine.protection import is_altered
 from freehold.engine.settings import configure_role
 from freehold.engine.tables import build_tables
 from freehold.errors import ConfigurationError, DatabaseError, RoleError, UniqueError, ValidationError
@@ -80,7 +81,8 @@ async def install(connection: Connection, planned: Plan, schemas: Schemas, roles
     """
     async with exclusive(connection, schemas), connection.transaction():
         await configure_role(connection, schemas, roles)
-        if await installed_digest(connection, schemas) == planned.digest:
+        same = await installed_digest(connection, schemas) == planned.digest
+        if same and not await is_altered(connection, schemas, list(planned.tables)):
             return False
         there = await connection.fetch(
             "select tablename::text as name from pg_tables where schemaname = $1", schemas.application

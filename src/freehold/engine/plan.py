@@ -12,6 +12,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from freehold.engine.blocks import Roles, blocks
 from freehold.engine.folding import folding
 from freehold.engine.functions import entity_objects
+from freehold.engine.protection import noting
 from freehold.engine.search import tokenizer
 from freehold.engine.tables import build_tables
 from freehold.model.registry import Registry
@@ -58,12 +59,13 @@ class Plan:
         own = [("freehold.engine", name) for name in ("engine.sql", "units.sql", "bulk.sql")]
         for package, file in (*own, *self.rooms):
             statements += blocks(package, file, self.schemas, self.roles).values()
-        return [
-            *statements,
+        statements += [
             *folding(self.schemas, application),
             tokenizer(self.schemas),
             *blocks("freehold.engine", "search.sql", self.schemas, self.roles).values(),
+            *blocks("freehold.engine", "protection.sql", self.schemas, self.roles).values(),
         ]
+        return [*statements, noting(statements, self.schemas)]
 
     @cached_property
     def tables(self) -> Mapping[str, list[str]]:

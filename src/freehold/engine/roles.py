@@ -1,64 +1,52 @@
 """Refuses database roles on which isolation cannot hold, and work without the roles."""
 
+from importlib.resources import files
+
 from freehold.engine.blocks import Roles
 from freehold.errors import ConfigurationError, RoleError
 from freehold.postgres.connections import Connection, Pool
 from freehold.sql.identifiers import Schemas
 
-__all__ = ["check_role", "require_roles"]
+__all__ = ["HARMLESS", "check_role", "require_roles"]
 
-_FACTS = """
-select current_user::text as name, r.rolsuper, r.rolbypassrls,
-    array(select n.nspname::text || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-          where n.nspname in ($1, $2) and pg_has_role(current_user, c.relowner, 'member') and c.relkind in ('r', 'p') limit 5)
-    || array(select 'schema ' || n.nspname from pg_namespace n
-          where n.nspname in ($1, $2) and pg_has_role(current_user, n.nspowner, 'member'))
-    || array(select n.nspname::text || '.' || p.proname || '()' from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-          where n.nspname = $1 and pg_has_role(current_user, p.proowner, 'member') limit 5) as owned,
-    array(select n.nspname::text from pg_namespace n
-          where n.nspname in ($1, $2) and has_schema_privilege(current_user, n.oid, 'create')) as creates,
-    array(select m.rolname::text from pg_roles m where (m.rolsuper or m.rolbypassrls) and m.oid <> r.oid
-          and pg_has_role(current_user, m.oid, 'member') limit 5) as stronger,
-    array(select wanted from unnest(array[$1, $2]::text[]) wanted where to_regnamespace(quote_ident(wanted)) is null) as missing,
-    array(select n.nspname::text from pg_namespace n
-          where n.nspname in ($1, $2) and not has_schema_privilege(current_user, n.oid, 'usage')) as unusable,
-    current_setting('server_version_num')::int as server
-from pg_roles r where r.rolname = current_user
-"""
+HARMLESS = ("pg_use_reserved_connections",)
+"""Of PostgreSQL's own roles, those whose members can neither read, change, run nor disturb anything of others. A role of a version to
+come is refused."""
+
+_FACTS = files("freehold.engine").joinpath("roles.sql").read_text(encoding="utf-8")
+_REFUSED = {
+    "attributes": "{name} is or has {found}, so that row-level security does not hold for it, or it can make itself the owner",
+    "owned": "{name} owns {found}, or is a member of the owner, and could switch isolation off",
+    "stronger": "{name} can become {found}, for whom row-level security does not hold, or who can become the owner",
+    "predefined": "{name} is a member of {found}, directly or through other roles, and could read, change or disturb what others have",
+    "creates": "{name} may create objects in the schema {found}, and could put its own in the way",
+    "private": "{name} has rights on {found}, which hold what all organizations have",
+    "beyond": "{name} may truncate, maintain, refer to or put triggers on {found}, where row-level security is not asked",
+    "foreign_powers": "{name} may use {found}, which run as somebody for whom row-level security does not hold",
+    "system_powers": "{name} may use {found}, which PostgreSQL keeps from everybody: they reach around row-level security",
+}
+"""By what is found wrong, in the order in which it is told."""
 
 
 async def check_role(pool: Pool, schemas: Schemas, roles: Roles) -> None:
     """Makes sure that row-level security binds the role that the pool connects as.
 
     Raises:
-        RoleError: it is a superuser, has BYPASSRLS, owns the tables, or is a member of such a role.
+        RoleError: isolation could fall by what it is, owns, may do, or can become through any chain of memberships.
         ConfigurationError: the schema is not installed, or the server is too old.
     """
-    facts = await pool.fetch_row(_FACTS, [schemas.engine, schemas.application])
+    facts = await pool.fetch_row(_FACTS, [schemas.engine, schemas.application, list(HARMLESS)])
     if facts is None:
         raise ConfigurationError("the database does not know the role that it let in")
-    name = facts["name"]
-    hint = f"connect as the application role ({roles.application}), which 'freehold setup' makes: neither superuser, owner nor BYPASSRLS"
-    if facts["rolsuper"]:
-        raise RoleError(f"{name} is a superuser, for whom row-level security does not hold", hint=hint)
-    if facts["rolbypassrls"]:
-        raise RoleError(f"{name} has BYPASSRLS, so that row-level security does not hold for it", hint=hint)
-    if facts["owned"]:
-        raise RoleError(
-            f"{name} owns {', '.join(facts['owned'])}, or is a member of the owner, and could switch isolation off",
-            hint=hint,
-        )
-    if facts["stronger"]:
-        raise RoleError(
-            f"{name} can become {', '.join(facts['stronger'])}, for whom row-level security does not hold", hint=hint
-        )
-    if facts["creates"]:
-        raise RoleError(
-            f"{name} may create objects in the schema {facts['creates'][0]}, and could put its own in the way",
-            hint=hint,
-        )
     if facts["server"] < 150000:
         raise ConfigurationError("Freehold needs PostgreSQL 15 or newer", hint="upgrade the server")
+    for problem, message in _REFUSED.items():
+        if facts[problem]:
+            raise RoleError(
+                message.format(name=facts["name"], found=", ".join(facts[problem])),
+                hint=f"connect as the application role ({roles.application}), which 'freehold setup' makes, and grant it nothing more: "
+                "no attribute, no membership, no right beyond those of set-up",
+            )
     if facts["missing"]:
         missing = " and ".join(facts["missing"])
         raise ConfigurationError(
@@ -66,7 +54,10 @@ async def check_role(pool: Pool, schemas: Schemas, roles: Roles) -> None:
             hint="run 'freehold setup' with an administrator's URL first",
         )
     if facts["unusable"]:
-        raise RoleError(f"{name} may not use the schema {facts['unusable'][0]}", hint=hint)
+        raise RoleError(
+            f"{facts['name']} may not use the schema {facts['unusable'][0]}",
+            hint=f"connect as the application role ({roles.application}), which 'freehold setup' makes",
+        )
 
 
 async def require_roles(connection: Connection, roles: Roles) -> None:

@@ -6,7 +6,7 @@ from freehold.engine.blocks import Roles
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["configure_role", "role_settings"]
+__all__ = ["CLOSED", "DISCREET", "configure_role", "role_settings"]
 
 _SETTINGS = {
     "statement_timeout": "60s",
@@ -27,6 +27,15 @@ DISCREET = {"log_parameter_max_length": 150000, "auto_explain.log_parameter_max_
 """What keeps a statement's values out of the server's log as well, and from which version on. Only a superuser may set it, or a
 role with that privilege (`grant set on parameter`). The doctor reports a server on which it is not set and values are logged."""
 
+CLOSED = ("pg_cancel_backend", "pg_terminate_backend", "pg_logical_emit_message")
+"""Functions of PostgreSQL's that reach other sessions, or whoever decodes the log, and that everybody may call at first."""
+
+_OPEN = """
+select format('revoke execute on function pg_catalog.%I(%s) from public', p.proname, pg_get_function_identity_arguments(p.oid)) as statement
+from pg_proc p cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+where p.pronamespace = 'pg_catalog'::regnamespace and p.proname = any ($1) and a.grantee = 0
+"""
+
 _ACTUAL = """
 select quote_ident(d.datname) as name, coalesce(s.setconfig, '{}') as settings, current_setting('server_version_num')::int as version,
     r.rolsuper as superuser, has_parameter_privilege('log_parameter_max_length', 'set') as discreet
@@ -43,7 +52,7 @@ def role_settings(schemas: Schemas) -> Mapping[str, str]:
 
 
 async def configure_role(connection: Connection, schemas: Schemas, roles: Roles) -> None:
-    """Sets what is not set so already."""
+    """Sets what is not set so already. A superuser also takes from everybody what must be nobody's in this database."""
     rows = await connection.fetch(_ACTUAL, roles.application)
     actual = dict(str(setting).split("=", 1) for setting in rows[0]["settings"])
     discreet = {
@@ -58,3 +67,6 @@ async def configure_role(connection: Connection, schemas: Schemas, roles: Roles)
             await connection.execute(
                 f"alter role {quoted(roles.application)} in database {rows[0]['name']} set {name} = {shown}"
             )
+    if rows[0]["superuser"]:
+        for row in await connection.fetch(_OPEN, list(CLOSED)):
+            await connection.execute(row["statement"])
