@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,29 @@ def test_permissions_are_written_in_one_form(folder: str) -> None:
     wrong = [name for name in found if pattern_problem(name)]
     assert wrong == []
     assert found or folder == "examples"
+
+
+def test_the_tables_of_rooms_are_the_contract() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ][0]
+    layers = [re.findall(r"\w+", layer) for layer in reversed(contract["layers"])]
+    there = {path.stem for path in (ROOT / "src" / "freehold").iterdir() if not path.name.startswith(("_", "py.typed"))}
+    wanted = {number: set(rooms) & there for number, rooms in enumerate(layers) if set(rooms) & there}
+    assert set().union(*wanted.values()) == there
+    for page in ("docs/architecture.md", "CONTRIBUTING.md"):
+        table = section((ROOT / page).read_text(encoding="utf-8"), "## Rooms")
+        rows = re.findall(r"^\| (\d+) \| (`.*?`) \|", table, re.MULTILINE)
+        assert {int(number): set(re.findall(r"`(\w+)`", rooms)) for number, rooms in rows} == wanted, page
+    drawn = re.search(r"^ {12}cli.*? errors$", section(read("architecture.md"), "## Rooms"), re.MULTILINE | re.DOTALL)
+    assert drawn is not None
+    lines = [re.split(r" {8,}(?=\w)", line.strip())[0] for line in drawn[0].splitlines()]
+    named = [set(re.findall(r"\(?(\w+)\)?", line)) for line in lines]
+    assert named == [set(layer) for layer in reversed(layers)]
+
+
+def test_contributing_fits_on_one_screen() -> None:
+    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 60
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=str)
