@@ -25,6 +25,7 @@ EXAMPLES: list[FreeholdError] = [
     ValidationError([Issue(("lines", 3, "quantity"), "must be positive", "greater_than")], subject="Order"),
     errors.CursorError([Issue((), "was edited", "cursor_signature")], subject="after"),
     errors.RequestError("the body is no JSON", status=400, hint="send JSON"),
+    errors.TooLargeError.of("the answer", 20_000_000),
     errors.AuthenticationError("the credential is not valid", hint="sign in again"),
     errors.LimitError("too many calls", retry_after=1.5, hint="wait"),
     errors.InternalError("the server has failed", hint="name the request's id"),

@@ -57,10 +57,10 @@ class Customer(
 
 
 class Contact(Entity, soft_delete=True, unique=[Unique("customer_id", where={"is_primary": True})], expose="all"):
-    customer_id: UUID = reference(Customer, on_delete="cascade")
+    customer_id: UUID = reference(Customer, on_delete="cascade", revisit=True)
     name: str = field(max_length=100, index=True)
     is_primary: bool = field(default=False)
-    manager_id: UUID | None = reference("self", on_delete="set_null", default=None, reverse="reports")
+    manager_id: UUID | None = reference("self", on_delete="set_null", default=None, reverse="reports", revisit=True)
 
 
 class Order(Entity, expose="all"):

@@ -16,6 +16,7 @@ from freehold.identity.principal import Origin, Principal
 from freehold.identity.records import Listing, Member, Membership, Organization, User
 from freehold.identity.roles import Roles
 from freehold.identity.system import System
+from freehold.model.bounds import AnswerBounds
 from freehold.model.context import Context
 from freehold.model.entity import Entity
 from freehold.model.fields import Index, Unique, counter, field, reference
@@ -35,6 +36,7 @@ from freehold.store.unit import Commit, UnitOfWork
 __all__ = [
     "Address",
     "Answer",
+    "AnswerBounds",
     "Application",
     "BulkProgress",
     "BulkResult",

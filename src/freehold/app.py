@@ -17,6 +17,7 @@ from freehold.functions.registry import Functions
 from freehold.identity.issuers import Issuer
 from freehold.identity.roles import Roles
 from freehold.identity.system import SQL
+from freehold.model.bounds import USUAL_BOUNDS, AnswerBounds
 from freehold.model.entity import Entity
 from freehold.model.registry import Registry
 from freehold.model.seal import Seal
@@ -45,6 +46,7 @@ class Application:
         roles: which role of a member grants which permissions: `{"admin": ["*"], "sales": ["customers.*", "*.list"]}`; None grants
             every permission to every member.
         issuers: whose tokens are accepted.
+        bounds: what one answer may hold.
 
     Raises:
         DeclarationError: the entities do not fit together.
@@ -62,11 +64,13 @@ class Application:
         migrations: Path | str | None = None,
         roles: Roles | Mapping[str, Iterable[str]] | None = None,
         issuers: Iterable[Issuer] = (),
+        bounds: AnswerBounds = USUAL_BOUNDS,
     ) -> None:
         self.name = name
         self.registry = Registry(entities)
         self.functions = Functions(exposed(self.registry))
         self.issuers = tuple(issuers)
+        self.bounds = bounds
         self.grants = roles if isinstance(roles, Roles) else Roles(roles)
         self.schemas = Schemas(engine_schema, schema)
         self.roles = DatabaseRoles(owner_role, application_role)

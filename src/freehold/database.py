@@ -102,9 +102,11 @@ class Database:
                 pool, application.schemas, [each.table for each in application.registry.entities.values()]
             )
             await check_seal(pool, application.schemas, seal)
-            shapes, signer = Shapes(application.registry), CursorSigner(seal.cursor_key)
+            shapes, signer = Shapes(application.registry, most=application.bounds.bytes), CursorSigner(seal.cursor_key)
             increments = Coalescer(wait=wait)
-            store = Store(pool, application.registry, application.schemas, shapes, signer, seal, increments)
+            store = Store(
+                pool, application.registry, application.schemas, shapes, signer, seal, increments, application.bounds
+            )
             async with Upkeep(pool, application.schemas).running():
                 try:
                     yield cls(application, store)
@@ -200,7 +202,7 @@ class Database:
             limiter: who may call now; None lets everybody.
             timeout: seconds that a call may take whose function says nothing.
         """
-        return Pipeline(self, limiter=limiter, timeout=timeout)
+        return Pipeline(self, limiter=limiter, timeout=timeout, most=self.application.bounds.bytes)
 
     async def run(
         self,

@@ -10,6 +10,7 @@
     │   └── CursorError           FH101  a page cursor is foreign, edited or of another query
     ├── FileError                 FH102  a file cannot be read to its end, or written
     ├── RequestError              FH103  a request cannot be read
+    ├── TooLargeError             FH104  an answer would be larger than its bound
     ├── NotFoundError             FH200  no such record in this organization
     ├── ConcurrencyError          FH201  the record's version is not the expected one
     ├── UniqueError               FH202  another record has this value
@@ -70,6 +71,7 @@ __all__ = [
     "ServerError",
     "TimeoutError",
     "ToleranceError",
+    "TooLargeError",
     "TransactionError",
     "UnavailableError",
     "UniqueError",
@@ -241,6 +243,38 @@ class RequestError(FreeholdError):
     def __init__(self, message: str, *, status: int = 400, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+class TooLargeError(FreeholdError):
+    """An answer would be larger than its bound, and nothing of it was kept. `AnswerBounds` has the bounds.
+
+    Args:
+        most: bytes that the answer may have.
+    """
+
+    code = "FH104"
+
+    def __init__(self, message: str, *, most: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.most = most
+
+    @classmethod
+    def of(cls, what: str, most: int) -> "TooLargeError":
+        """The error for an answer with more bytes than it may have.
+
+        Args:
+            what: the answer, for the message: `"the answer"`.
+            most: its bound in bytes.
+        """
+        return cls(
+            f"{what} is larger than {most:,} bytes",
+            most=most,
+            hint="ask for fewer records, fewer fields (select) or fewer relations (include); an export has no such bound",
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as JSON-able values, with the bound."""
+        return {**super().as_dict(), "most": self.most}
 
 
 class NotFoundError(FreeholdError):

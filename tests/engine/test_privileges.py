@@ -27,6 +27,8 @@ FUNCTIONS = {
     "known_as(text)",
     "folded(text)",
     "read(uuid, text, text, jsonb, integer)",
+    "read(uuid, text, text, jsonb, integer, bigint)",
+    "too_large(bigint)",
     "explain(uuid, text, text, jsonb)",
     "forget_units()",
     "open_unit(uuid, text, bytea, json)",

@@ -166,3 +166,30 @@ async def test_a_repeated_key_is_one_execution(shop_database: Database, ada: Pri
     assert [item["result"] for item in told] == ["5.00", "5.00"]
     assert told[1]["repeated"] is True
     assert reached == ["pay"]
+
+
+async def test_the_answers_of_a_batch_have_a_bound_together(shop_database: Database, ada: Principal) -> None:
+    customer = await made(shop_database, ada)
+    batch = Batch(shop_database.pipeline(), shop.functions, most_bytes=10_000)
+    get = {"function": "customers.get", "arguments": {"id": str(customer.id)}}
+    change = {
+        "function": "customers.update",
+        "arguments": {"id": str(customer.id), "version": 1, "changes": {"tags": ["x" * 5_000] * 3}},
+    }
+    calls = [get, change, get, {"function": "customers.create", "arguments": {"values": {"name": "late"}}}]
+    before, changed, large, late = await batch.run(to_json({"calls": calls}), ada, Origin("request-b"))
+    assert before.answer is not None
+    assert changed.answer is not None  # it was made, and has its answer
+    assert isinstance(large.error, errors.TooLargeError)
+    assert isinstance(late.error, errors.TooLargeError)
+    assert "not made" in str(late.error)
+    assert await count(shop_database, ada) == 1  # nor was it
+
+
+async def test_queries_of_a_batch_take_room_in_common(shop_database: Database, ada: Principal) -> None:
+    customer = await made(shop_database, ada)
+    batch = Batch(shop_database.pipeline(), shop.functions, most_bytes=10_000)
+    get = {"function": "customers.get", "arguments": {"id": str(customer.id)}}
+    outcomes = await batch.run(to_json({"calls": [get] * 50}), ada, Origin("request-b"))
+    assert 0 < sum(len(outcome.answer.body) for outcome in outcomes if outcome.answer is not None) <= 10_000
+    assert {type(outcome.error) for outcome in outcomes if outcome.answer is None} == {errors.TooLargeError}

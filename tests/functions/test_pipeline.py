@@ -239,3 +239,16 @@ async def test_the_log_tells_who_called(shop_database: Database, ada: Principal)
 def test_decimals_travel_as_texts() -> None:
     function = shop.functions["customers.figures"]
     assert function.values(Arguments.of_json(b'{"least": "0.10"}').parse(function)) == {"least": Decimal("0.10")}
+
+
+async def test_the_answer_of_a_query_has_a_bound_and_that_of_a_command_has_none(
+    shop_database: Database, ada: Principal
+) -> None:
+    pipeline = Pipeline(shop_database, most=100)
+    name = (await made(shop_database, ada, name="x" * 100)).name
+    named = Arguments.of_values({"names": [name], "limit": 1})
+    with pytest.raises(errors.TooLargeError, match=r"customers\.named is larger than 100 bytes"):
+        await pipeline.run(Call(shop.functions["customers.named"], named, ada))
+    place = Arguments.of_values({"customer": "long" * 40, "lines": []})
+    answer = await pipeline.run(Call(shop.functions["orders.place"], place, ada))
+    assert len(answer.body) > 100

@@ -22,11 +22,9 @@ def messages(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("fetch",):
         method = getattr(database._store.pool, name)
 
-        async def counted(
-            text: str, arguments: Sequence[Any], *, timeout: float | None = None, method: Any = method
-        ) -> Any:
+        async def counted(text: str, arguments: Sequence[Any], *, method: Any = method, **options: Any) -> Any:
             sent.append(text)
-            return await method(text, arguments, timeout=timeout)
+            return await method(text, arguments, **options)
 
         monkeypatch.setattr(database._store.pool, name, counted)
     return sent

@@ -122,8 +122,8 @@ READS: dict[str, Attack] = {
         Customer,
         deleted=True,
         include={
-            "contacts": Include(limit=1000, include={"orders": True, "reports": True, "customer": True}),
-            "orders": Include(limit=1000, include={"contact": True, "customer": True}),
+            "contacts": Include(limit=80, include={"orders": True, "reports": True, "customer": True}),
+            "orders": Include(limit=500, include={"contact": True}),
         },
     ),
     "list with foreign include filters": lambda s, p, o: s.list(

@@ -396,6 +396,13 @@ begin
 end $$;
 
 -- block: read
+-- Ends a statement whose answer has become larger than it may be. Volatile, so that the planner does not call it beforehand.
+create or replace function {engine}.too_large(most bigint) returns boolean
+language plpgsql volatile parallel safe as $$
+begin
+    raise exception 'the answer is too large' using errcode = 'FH104', detail = most::text;
+end $$;
+
 -- Takes from the connection what a query may have left there and no rollback undoes.
 create or replace function {engine}.leave_nothing() returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
@@ -406,12 +413,14 @@ $$;
 -- It is opened as a cursor, which takes one statement and no more. What the query set on the connection is undone, by
 -- rolling back the subtransaction in which it ran: the next call there may be another organization's. Two things outlive that: locks of the
 -- session, which are released, and the seed of random numbers, which is made anew. Also where it fails, or is cancelled.
-create or replace function {engine}.read(organization uuid, context text, statement text, arguments jsonb, most integer) returns json
+create or replace function {engine}.read(organization uuid, context text, statement text, arguments jsonb, most integer, bytes bigint) returns json
 language plpgsql volatile parallel unsafe as $$
 declare
     rows json[] := '{{}}';
     query refcursor;
     item record;
+    line json;
+    size bigint := 0;
 begin
     -- All rows are fetched: without the last setting a cursor is planned for the first tenth of them.
     perform {engine}.enter(organization, context), set_config('transaction_read_only', 'on', true),
@@ -421,7 +430,12 @@ begin
         loop
             fetch query into item;
             exit when not found or cardinality(rows) >= most;
-            rows := rows || row_to_json(item);
+            line := row_to_json(item);
+            size := size + octet_length(line::text);
+            if size > bytes then
+                perform {engine}.too_large(bytes);
+            end if;
+            rows := rows || line;
         end loop;
         raise exception using errcode = 'FH999';
     exception
@@ -433,6 +447,12 @@ begin
     end;
     return array_to_json(rows);
 end $$;
+
+-- The same as programs of an earlier release call it.
+create or replace function {engine}.read(organization uuid, context text, statement text, arguments jsonb, most integer) returns json
+language sql volatile parallel unsafe as $$
+    select {engine}.read(organization, context, statement, arguments, most, 1073741823)
+$$;
 
 create or replace function {engine}.explain(organization uuid, context text, statement text, arguments jsonb) returns json
 language plpgsql volatile parallel unsafe as $$
@@ -454,6 +474,7 @@ grant usage on schema {engine} to {application};
 grant select on {engine}.log to {application};
 grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
     {engine}.now(), {engine}.new_id(), {engine}.extend_log(integer), {engine}.keep_log(), {engine}.log_begins(), {engine}.enter_past(uuid, text),
-    {engine}.absent_columns(timestamptz), {engine}.younger_columns(text, timestamptz), {engine}.known_as(text), {engine}.read(uuid, text, text, jsonb, integer),
+    {engine}.absent_columns(timestamptz), {engine}.younger_columns(text, timestamptz), {engine}.known_as(text), {engine}.too_large(bigint),
+    {engine}.read(uuid, text, text, jsonb, integer), {engine}.read(uuid, text, text, jsonb, integer, bigint),
     {engine}.leave_nothing(),
     {engine}.explain(uuid, text, text, jsonb) to {application};

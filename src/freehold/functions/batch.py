@@ -8,6 +8,9 @@ own. So some may succeed where others fail; what must happen together or not at 
 
 Calls begin in their order. Queries that stand next to each other run at the same time, a few at once; a command begins when all
 before it have ended, and ends before the next one begins. So a query sees what the commands before it have written.
+
+All answers together have a bound in bytes. A query whose answer does not fit any more has an error in its place, and calls that
+begin afterwards are not made. A command that was made always has its answer.
 """
 
 import asyncio
@@ -22,12 +25,13 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from freehold.errors import FreeholdError, Issue, RequestError, ValidationError
+from freehold.errors import FreeholdError, Issue, RequestError, TooLargeError, ValidationError
 from freehold.functions.arguments import Arguments, checked_json
 from freehold.functions.pipeline import Call, Pipeline, described
 from freehold.functions.registry import Functions
 from freehold.functions.results import Answer
 from freehold.identity.principal import Origin, Principal
+from freehold.model.bounds import USUAL_BOUNDS
 from freehold.model.issues import validation_error
 from freehold.model.numbers import written
 
@@ -88,12 +92,16 @@ class Batch:
         pipeline: runs each call.
         functions: of the application.
         most: calls of one batch.
+        most_bytes: bytes of all their answers together.
     """
 
-    def __init__(self, pipeline: Pipeline, functions: Functions, *, most: int = MOST) -> None:
+    def __init__(
+        self, pipeline: Pipeline, functions: Functions, *, most: int = MOST, most_bytes: int = USUAL_BOUNDS.batch
+    ) -> None:
         self._pipeline = pipeline
         self._functions = functions
         self._most = most
+        self._most_bytes = most_bytes
 
     async def run(self, body: bytes, principal: Principal | None, origin: Origin) -> list[Outcome]:
         """Calls what a body asks for.
@@ -112,8 +120,9 @@ class Batch:
         """
         calls = self._parsed(body)
         outcomes: list[Outcome] = []
+        room = _Room(self._most_bytes)
         for reads, group in groupby(enumerate(calls), lambda placed: self._reads(placed[1])):
-            runs = [partial(self._outcome, place, call, principal, origin) for place, call in group]
+            runs = [partial(self._outcome, place, call, principal, origin, room) for place, call in group]
             outcomes += await _together(runs, TOGETHER if reads else 1)
         return outcomes
 
@@ -128,7 +137,8 @@ class Batch:
         except pydantic.ValidationError as error:
             raise validation_error(error, "batch") from None
         ids = [_id(place, call) for place, call in enumerate(parsed)]
-        repeated = [place for place, id in enumerate(ids) if id in ids[:place]]
+        first = {id: place for place, id in reversed(list(enumerate(ids)))}
+        repeated = [place for place, id in enumerate(ids) if first[id] != place]
         if repeated:
             message = "is another call's too; give each its own, or none"
             raise ValidationError(
@@ -140,20 +150,59 @@ class Batch:
         function = self._functions.get(call.function)
         return function is None or function.kind == "query"
 
-    async def _outcome(self, place: int, call: BatchCall, principal: Principal | None, origin: Origin) -> Outcome:
+    async def _outcome(
+        self, place: int, call: BatchCall, principal: Principal | None, origin: Origin, room: "_Room"
+    ) -> Outcome:
         id = _id(place, call)
         try:
+            room.check()
             function = self._functions[call.function]
             if function.stream or function.media or function.content:
                 raise RequestError(f"{function.name} is about a stream", hint="call it by itself, not in a batch")
             arguments = Arguments.of_json(written(call.arguments, ascii=True).encode())
             answer = await self._pipeline.run(Call(function, arguments, principal, origin, call.key))
+            room.take(len(answer.body), refusable=function.kind == "query")
             return Outcome(id, function.name, answer)
         except FreeholdError as error:
             return Outcome(id, call.function, error=error)
         except Exception as error:  # noqa: BLE001  # whatever a function raises is its own call's
             _log.exception("%s has failed in a batch of the request %s", call.function, origin.request_id)
             return Outcome(id, call.function, error=described(error))
+
+
+class _Room:
+    """The bytes that are left for the answers of a batch.
+
+    Args:
+        most: of all of them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def check(self) -> None:
+        """Whether another call may be made.
+
+        Raises:
+            TooLargeError: the answers before it have taken all the room.
+        """
+        if self._left <= 0:
+            raise self._full("the call was not made: the answers before it have taken the room for")
+
+    def take(self, size: int, *, refusable: bool) -> None:
+        """Takes room for an answer.
+
+        Raises:
+            TooLargeError: there is not so much, and the answer is one that may be left out. No room is left then.
+        """
+        if size > self._left and refusable:
+            self._left = 0
+            raise self._full("the answer and those before it do not fit into")
+        self._left -= size
+
+    def _full(self, what: str) -> TooLargeError:
+        hint = "send several batches, or ask for less in each call"
+        return TooLargeError(f"{what} {self._most:,} bytes", most=self._most, hint=hint)
 
 
 def results(outcomes: Sequence[Outcome], told: Callable[[FreeholdError], Mapping[str, Any]]) -> bytes:

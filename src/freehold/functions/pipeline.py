@@ -32,6 +32,7 @@ from freehold.functions.idempotency import once
 from freehold.functions.results import Answer
 from freehold.identity.principal import Origin, Principal
 from freehold.identity.system import System
+from freehold.model.bounds import USUAL_BOUNDS
 from freehold.model.context import Context
 from freehold.model.permissions import permits
 from freehold.store.running import Backoff
@@ -114,12 +115,21 @@ class Pipeline:
         sessions: the database.
         limiter: who may call now; None lets everybody.
         timeout: seconds that a call may take whose function says nothing.
+        most: bytes that an answer may have.
     """
 
-    def __init__(self, sessions: Sessions, *, limiter: Limiter | None = None, timeout: float = LONGEST) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        *,
+        limiter: Limiter | None = None,
+        timeout: float = LONGEST,
+        most: int = USUAL_BOUNDS.bytes,
+    ) -> None:
         self._sessions = sessions
         self._limiter = limiter
         self._timeout = timeout
+        self._most = most
 
     async def run(self, call: Call) -> Answer:
         """Calls a function.
@@ -190,15 +200,22 @@ class Pipeline:
                 )
             value = await self._public(function, parameters)
             passed("execute")
-            return function.result.answer(value)
+            return self._bounded(function, value)
         if function.kind == "query":
             session = self._sessions.session(context, timeout=seconds, read_only=True)
             value = await function.call(session, **function.values(parameters))
             passed("execute")
-            return function.result.answer(value)
+            return self._bounded(function, value)
         session = self._sessions.session(context, timeout=seconds)
         answer = await self._command(call, session, parameters, seconds)
         passed("execute")
+        return answer
+
+    def _bounded(self, function: Function, value: Any) -> Answer:
+        """The answer of a function that has written nothing, and so may be refused for its length."""
+        answer = function.result.answer(value)
+        if len(answer.body) > self._most and function.kind == "query":
+            raise errors.TooLargeError.of(f"the answer of {function.name}", self._most)
         return answer
 
     async def _command(self, call: Call, session: Session, parameters: Parameters, seconds: float) -> Answer:

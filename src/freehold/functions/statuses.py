@@ -12,6 +12,7 @@ STATUSES: Mapping[type[FreeholdError], int] = {
     errors.CursorError: 400,
     errors.FileError: 422,
     errors.RequestError: 400,
+    errors.TooLargeError: 422,
     errors.NotFoundError: 404,
     errors.ConcurrencyError: 409,
     errors.UniqueError: 409,

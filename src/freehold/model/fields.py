@@ -50,6 +50,7 @@ class Declaration:
     target: Any = None  # Any: an Entity class, which is declared in a higher module, or its name
     on_delete: OnDelete = "restrict"
     reverse: str | None = None
+    revisit: bool = False
     counting: Counting | None = None
 
     @property
@@ -143,6 +144,7 @@ def reference(
     on_delete: OnDelete = "restrict",
     default: Any = PydanticUndefined,
     reverse: str | None = None,
+    revisit: bool = False,
     unique: bool = False,
     private: bool = False,
     immutable: bool = False,
@@ -159,6 +161,8 @@ def reference(
             this forgets it (set_null; the field must be `UUID | None`).
         default: as in `field`; usually None for an optional reference.
         reverse: the relation's name on the other entity; by default this entity's table name.
+        revisit: whether an include may go back over this reference, either way: `orders` of the `customer` of an order.
+            Without it, a read brings no record a second time by the way that it came.
         unique: at most one record refers to each target.
         private, immutable, description: as in `field`.
     """
@@ -172,6 +176,7 @@ def reference(
         target=target,
         on_delete=on_delete,
         reverse=reverse,
+        revisit=revisit,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, TypeAdapter, create_model
 
 from freehold.errors import Issue, ValidationError
+from freehold.model.bounds import USUAL_BOUNDS
 from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.entity import EntityMeta
 from freehold.model.filters import Filter, parse_filter
@@ -22,6 +23,7 @@ from freehold.model.pages import Include, Sort, parse_limit, parse_order
 from freehold.model.registry import Registry, Relation, suggestion
 from freehold.model.schemas import serializer
 from freehold.model.vocabulary import Vocabulary
+from freehold.model.weights import SCALAR, heaviest
 
 __all__ = ["Included", "Selection", "Shape", "Shapes"]
 
@@ -59,6 +61,23 @@ class Included:
     limit: int
     shape: "Shape"
     count: bool
+    most: int | None = None
+    """Bytes that its list may have; None where that many records cannot have more."""
+
+    @property
+    def records(self) -> int:
+        """Records that it brings for each record that it is included in, at most."""
+        if self.count:
+            return 0
+        return self.shape.records * (self.limit if self.relation.many else 1)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of its JSON at most, by the declarations."""
+        if self.count:
+            return len(self.name) + SCALAR
+        weight = self.shape.weight * self.limit if self.relation.many else self.shape.weight
+        return len(self.name) + (weight if self.most is None else min(weight, self.most))
 
     @property
     def name(self) -> str:
@@ -81,6 +100,16 @@ class Shape:
     fields: tuple[FieldDescription, ...]
     included: tuple[Included, ...] = ()
     selected: bool = False
+
+    @cached_property
+    def records(self) -> int:
+        """Records of each row at most, with those of its relations."""
+        return 1 + sum(item.records for item in self.included)
+
+    @cached_property
+    def weight(self) -> int:
+        """Bytes of a row's JSON at most, by the declarations."""
+        return sum(map(heaviest, self.fields)) + sum(item.weight for item in self.included)
 
     @property
     def plain(self) -> bool:
@@ -108,10 +137,14 @@ class Shapes:
     Args:
         registry: the entities.
         absent: columns that reads do not bring, as (table, column): at the moment that they are about, there were none.
+        most: bytes that one answer may have.
     """
 
-    def __init__(self, registry: Registry, absent: Collection[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, registry: Registry, absent: Collection[tuple[str, str]] = (), *, most: int = USUAL_BOUNDS.bytes
+    ) -> None:
         self._registry = registry
+        self.most = most
         self._absent = absent
         self._adapters: OrderedDict[tuple[Any, ...], tuple[type[BaseModel], TypeAdapter[Any]]] = OrderedDict()
         self._plain = {entity.name: Shape(entity, self.fields(entity)) for entity in registry.entities.values()}
@@ -148,7 +181,7 @@ class Shapes:
         if select is None and include is None:
             return (self._whole if private else self._plain)[entity.name]
         parser = _Parser(vocabulary or self._registry, self)
-        shape = parser.shape(entity, select, include, private, (), 0)
+        shape = parser.shape(entity, select, include, private, (), ())
         if parser.issues:
             raise ValidationError(parser.issues, subject=f"{entity.name} read")
         return shape
@@ -215,13 +248,13 @@ class _Parser:
         include: Any,
         private: bool,
         path: tuple[str | int, ...],
-        depth: int,
+        trail: tuple[Relation, ...],
     ) -> Shape:
         fields = self.shapes.fields(entity, private=private)
         if select is not None:
             fields = self.fields(entity, select, (*path, "select"))
         included = tuple(
-            self.relation(entity, name, how, (*path, "include", name), depth) for name, how in self.named(include, path)
+            self.relation(entity, name, how, (*path, "include", name), trail) for name, how in self.named(include, path)
         )
         return Shape(entity, fields, tuple(item for item in included if item is not None), select is not None)
 
@@ -263,12 +296,12 @@ class _Parser:
         return []
 
     def relation(
-        self, entity: EntityDescription, name: str, how: Any, path: tuple[str | int, ...], depth: int
+        self, entity: EntityDescription, name: str, how: Any, path: tuple[str | int, ...], trail: tuple[Relation, ...]
     ) -> Included | None:
         how = Include() if how is True else Include(count=True) if how == "count" else how
         relation = self.vocabulary.relations[entity.name].get(name)
         self.relations += 1
-        problem = self.problem(entity, relation, name, how, depth)
+        problem = self.problem(entity, relation, name, how, trail)
         if problem or relation is None:
             if problem and len(self.issues) < 50:
                 self.issues.append(Issue(path, *problem))
@@ -281,21 +314,44 @@ class _Parser:
         except ValidationError as error:
             self.issues.extend(Issue((*path, *issue.path), issue.message, issue.code) for issue in error.issues)
             return None
-        shape = self.shape(target, how.select, how.include, False, path, depth + 1)
-        return Included(relation, condition, sorts, limit, shape, how.count)
+        shape = self.shape(target, how.select, how.include, False, path, (*trail, relation))
+        most = self.shapes.most if relation.many and limit * shape.weight > self.shapes.most else None
+        return Included(relation, condition, sorts, limit, shape, how.count, most)
 
     def problem(
-        self, entity: EntityDescription, relation: Relation | None, name: str, how: Any, depth: int
+        self, entity: EntityDescription, relation: Relation | None, name: str, how: Any, trail: tuple[Relation, ...]
     ) -> tuple[str, str] | None:
         if relation is None:
             known = self.vocabulary.relations[entity.name]
             return f"{shown(name)} is no relation of {entity.name}{suggestion(name, known)}", "unknown_relation"
         if not isinstance(how, Include):
             return f'must be True, "count" or an Include, not {type(how).__name__}', "include_type"
-        if depth >= MAXIMUM_INCLUDE_DEPTH:
+        if len(trail) >= MAXIMUM_INCLUDE_DEPTH:
             return f"is nested deeper than {MAXIMUM_INCLUDE_DEPTH} includes", "too_deep"
         if self.relations > MAXIMUM_INCLUDES:
             return f"is one of more than {MAXIMUM_INCLUDES} includes in one read", "too_many"
         if how.count and not relation.many:
             return f"{name} is a single record; only a relation to many has a count", "count_of_one"
+        if not how.count and not relation.field.declaration.revisit and _returns(relation, trail):
+            return (
+                f"goes back to {relation.target.name}, where the include came from; read these records by themselves, "
+                f"or declare {relation.field.name} with revisit=True",
+                "goes_back",
+            )
         return None
+
+
+def _returns(relation: Relation, trail: tuple[Relation, ...]) -> bool:
+    """Whether a relation leads back to where an include came from.
+
+    It does where it is the last step the other way round, and where it brings many records of an entity that is on the way
+    already. A single record multiplies nothing; and a reference of an entity to itself is followed in one direction
+    as far as includes are nested: `manager.manager`, `reports.reports`.
+    """
+    if not trail:
+        return False
+    last = trail[-1]
+    if relation.field is last.field and relation.many != last.many:
+        return True
+    passed = {trail[0].source.name, *(step.target.name for step in trail)}
+    return relation.many and relation.source is not relation.target and relation.target.name in passed

@@ -13,9 +13,10 @@ does about it:
 - Such a pooler is found out when the program starts (`Address.verify`).
 """
 
+import asyncio
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any
@@ -25,6 +26,7 @@ import asyncpg
 
 from freehold.errors import ConfigurationError
 from freehold.postgres.identifiers import packed, unpacked
+from freehold.postgres.metering import AnswerOverrunError, Meter
 from freehold.postgres.sqlstate import DRIVER_ERRORS, translated, without_effect
 
 __all__ = ["Address", "Driver"]
@@ -51,6 +53,37 @@ class Driver(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no type
         self._bounds: Mapping[str, int] | None = None
         self._prefix = f"freehold_{secrets.token_hex(8)}_"
         self._server_caps = self._server_caps._replace(jit=False)  # type: ignore[has-type]  # no types; see _introspect_types
+        protocol, transport = arguments[:2]
+        self._meter = Meter(protocol)
+        transport.set_protocol(self._meter)
+
+    async def answer(
+        self, text: str, arguments: Sequence[Any], *, timeout: float, most: int | None
+    ) -> "list[asyncpg.Record]":
+        """All rows of a statement.
+
+        Args:
+            text: the statement.
+            arguments: bound as $1, $2, ...
+            timeout: seconds; then it is cancelled on the server.
+            most: bytes that its rows may have on their way; None is no bound.
+
+        Raises:
+            AnswerOverrunError: they have more; the statement was cancelled.
+        """
+        if most is None:
+            return await self.fetch(text, *arguments, timeout=timeout)  # type: ignore[no-any-return]  # no types
+        meter = self._meter
+        meter.begin(most)
+        try:
+            return await self.fetch(text, *arguments, timeout=timeout)  # type: ignore[no-any-return]  # no types
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not meter.overrun or task is None or task.uncancel():  # somebody else has cancelled it too
+                raise
+            raise AnswerOverrunError(most) from None
+        finally:
+            meter.end()
 
     async def bounds(self, timeout: float) -> Mapping[str, int]:
         """What bounds a transaction on this connection by the settings of its role, in milliseconds; 0 is no bound.

@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncpg
 
-from freehold.errors import ConfigurationError, UnavailableError, ValidationError
+from freehold.errors import ConfigurationError, TooLargeError, UnavailableError, ValidationError
 from freehold.model.registry import Constraint
 from freehold.postgres.address import Address, Driver
 from freehold.postgres.clock import ServerClock, Values, made
@@ -197,13 +197,21 @@ class Pool:
     ) -> None:
         await self.close()
 
-    async def fetch_row(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
+    async def fetch_row(
+        self, text: str, arguments: Values, *, timeout: float | None = None, most: int | None = None
+    ) -> Row | None:
         """One message: a statement, and the first row of its answer. See `fetch`."""
-        rows = await self.fetch(text, arguments, timeout=timeout)
+        rows = await self.fetch(text, arguments, timeout=timeout, most=most)
         return rows[0] if rows else None
 
     async def fetch(
-        self, text: str, arguments: Values, *, timeout: float | None = None, again: bool = False
+        self,
+        text: str,
+        arguments: Values,
+        *,
+        timeout: float | None = None,
+        most: int | None = None,
+        again: bool = False,
     ) -> "list[asyncpg.Record]":
         """One message: a statement, and all rows of its answer.
 
@@ -211,9 +219,11 @@ class Pool:
             text: the statement.
             arguments: bound as $1, $2, ...
             timeout: seconds; then it is cancelled on the server.
+            most: bytes of its answer, for a statement that only reads; then it is cancelled too. None is no bound.
             again: whether it is sent for the second time, with a corrected time.
 
         Raises:
+            TooLargeError: the answer is larger than its bound.
             FreeholdError: whatever PostgreSQL or the connection reported, translated.
         """
         if self._loop is not (loop := asyncio.get_running_loop()):
@@ -221,7 +231,7 @@ class Pool:
         connection = self._warm() or await self._acquire()
         bound = self._timeout if timeout is None else timeout
         try:
-            rows: list[asyncpg.Record] = await connection.fetch(text, *made(arguments), timeout=bound)
+            rows = await connection.answer(text, made(arguments), timeout=bound, most=most)
         except asyncio.CancelledError:
             self._recover_behind(connection)
             raise
@@ -230,11 +240,11 @@ class Pool:
                 await _settle(connection)
             if getattr(error, "sqlstate", None) == UNTIMELY and not again:
                 await self._correct(connection)
-                return await self.fetch(text, arguments, timeout=timeout, again=True)
+                return await self.fetch(text, arguments, timeout=timeout, most=most, again=True)
             self._release(connection)
             found = translated(error, self._constraints, bound)
-            if isinstance(found, ValidationError):
-                found.unanswered = False  # the driver has refused the values, and sent nothing
+            if isinstance(found, ValidationError | TooLargeError):
+                found.unanswered = False  # the driver has refused the values, and sent nothing; or nothing was written
             raise found from error
         except BaseException:
             self._release(connection)
@@ -258,9 +268,11 @@ class Pool:
         finally:
             self._release(connection)
 
-    async def look(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
+    async def look(
+        self, text: str, arguments: Values, *, timeout: float | None = None, most: int | None = None
+    ) -> Row | None:
         """The first row of a statement that makes its transaction read-only. Here the transaction ends with it."""
-        return await self.fetch_row(text, arguments, timeout=timeout)
+        return await self.fetch_row(text, arguments, timeout=timeout, most=most)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:

@@ -20,11 +20,13 @@ from freehold.errors import (
     ReferenceError,
     SerializationError,
     TimeoutError,
+    TooLargeError,
     UnavailableError,
     UniqueError,
     ValidationError,
 )
 from freehold.model.registry import Constraint
+from freehold.postgres.metering import AnswerOverrunError
 
 __all__ = ["DRIVER_ERRORS", "UNTIMELY", "reported", "translated", "without_effect"]
 
@@ -96,6 +98,8 @@ def _translated(error: BaseException, constraints: Mapping[str, Constraint], sec
             seconds=seconds,
             hint="narrow the query, or give the session a longer timeout; before you repeat a write, read whether it was made",
         )
+    if isinstance(error, AnswerOverrunError):
+        return TooLargeError.of("the answer", error.most)
     if isinstance(error, asyncpg.InterfaceError) and "the server expects" in str(error):
         return ValidationError.single(
             (), f"the statement and its values do not fit: {error}", "arguments", subject="sql"
@@ -130,6 +134,8 @@ def _from_sqlstate(
         )
     if state in ("25006", "25001"):
         return ForbiddenError("a hand-written query only reads", hint="use create, update and delete to write")
+    if state == "FH104":
+        return TooLargeError.of("the answer", int(getattr(error, "detail", None) or 0))
     if state == "FH204":
         return HistoryError(message, hint="ask for a later moment; 'freehold log prune' removed what was before")
     if state == "FH100":

@@ -131,20 +131,26 @@ class HeldTransaction:
         """Calls of one group may be sent as one: those of tasks that stand on the same level."""
         return self._turns.level()
 
-    async def fetch_row(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
+    async def fetch_row(
+        self, text: str, arguments: Values, *, timeout: float | None = None, most: int | None = None
+    ) -> Row | None:
         """The first row of a statement's answer; None where there is none. See `fetch`."""
-        rows = await self.fetch(text, arguments, timeout=timeout)
+        rows = await self.fetch(text, arguments, timeout=timeout, most=most)
         return rows[0] if rows else None
 
-    async def fetch(self, text: str, arguments: Values, *, timeout: float | None = None) -> "list[asyncpg.Record]":
+    async def fetch(
+        self, text: str, arguments: Values, *, timeout: float | None = None, most: int | None = None
+    ) -> "list[asyncpg.Record]":
         """A statement in this transaction, and all rows of its answer; waits while another call runs.
 
         Args:
             text: the statement.
             arguments: bound as $1, $2, ...
             timeout: seconds; then it is cancelled on the server. Never beyond the transaction's deadline.
+            most: bytes of its answer; then it is cancelled too. None is no bound.
 
         Raises:
+            TooLargeError: the answer is larger than its bound.
             TransactionError: a call on the same level has failed before, or the transaction has ended.
             TimeoutError: the statement's bound or the transaction's deadline has passed.
             FreeholdError: whatever PostgreSQL or the connection reported, translated.
@@ -152,16 +158,17 @@ class HeldTransaction:
         async with self._turns.turn(self._left(timeout)) as level:
             self._check(level)
             bound = self._left(timeout)
-            rows: list[asyncpg.Record]
-            rows = await self._tried(level, self._driver.fetch(text, *made(arguments), timeout=bound), bound)
-        return rows
+            answer = self._driver.answer(text, made(arguments), timeout=bound, most=most)
+            return await self._tried(level, answer, bound)
 
-    async def look(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
+    async def look(
+        self, text: str, arguments: Values, *, timeout: float | None = None, most: int | None = None
+    ) -> Row | None:
         """The first row of a statement that makes its transaction read-only. All that it set is undone behind it."""
         row = None
         with contextlib.suppress(_Looked):
             async with self.savepoint():
-                row = await self.fetch_row(text, arguments, timeout=timeout)
+                row = await self.fetch_row(text, arguments, timeout=timeout, most=most)
                 raise _Looked
         return row
 

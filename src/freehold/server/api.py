@@ -58,7 +58,9 @@ class Api:
         self._authenticator = authenticator
         self._settings = settings
         self._pipeline = database.pipeline(limiter=limiter, timeout=settings.request_timeout)
-        self._batch = Batch(self._pipeline, application.functions, most=settings.batch_size)
+        self._batch = Batch(
+            self._pipeline, application.functions, most=settings.batch_size, most_bytes=application.bounds.batch
+        )
         self._routes = Routes(application.functions, application.registry)
         self._departures = Departures()
 

@@ -21,7 +21,7 @@ def aggregate_statement(
     *,
     deleted: bool = False,
 ) -> Statement:
-    """Groups with their measures, as one JSON array in column `rows`: `[[[keys...], count, [[sums...], [avgs...], ...]], ...]`.
+    """Groups with their measures, each as a JSON array in column `j`: `[[keys...], count, [[sums...], [avgs...], ...]]`.
 
     Args:
         entity: whose records are aggregated.
@@ -44,10 +44,7 @@ def aggregate_statement(
         f"select json_build_array(json_build_array({', '.join(keys)}), count(*), json_build_array({', '.join(values)})) as j "
         f"from {schemas.rows(entity)} as t where {where}{grouping}"
     )
-    return Statement(
-        in_context(schemas, f"select coalesce(json_agg(g.j), '[]') as rows from ({group}) as g"),
-        tuple(arguments.values),
-    )
+    return Statement(in_context(schemas, group), tuple(arguments.values))
 
 
 def _measure(function: str, field: FieldDescription) -> str:

@@ -34,7 +34,7 @@ class Wanted:
 
 
 def changes_statement(wanted: Wanted, schemas: Schemas) -> Statement:
-    """Changes, newest first, as one JSON array in column `rows`."""
+    """Changes, newest first, each as a JSON object in column `j`."""
     arguments = Arguments()
     conditions = []
     if wanted.record_id is not None:
@@ -56,7 +56,7 @@ def changes_statement(wanted: Wanted, schemas: Schemas) -> Statement:
         f"{_rows(wanted.shapes, 'old', arguments, schemas)} as old, {_rows(wanted.shapes, 'new', arguments, schemas)} as new "
         f"from ({found}) as l order by l.position desc"
     )
-    body = f"{before}select coalesce(json_agg(row_to_json(c)), '[]') as rows from ({told}) as c"
+    body = f"{before}select row_to_json(c) as j from ({told}) as c"
     return Statement(in_context(schemas, body), tuple(arguments.values))
 
 

@@ -63,10 +63,15 @@ def _included(item: Included, outer: str, arguments: Arguments, schemas: Schemas
     if not item.relation.many:
         return f"(select {row_json(item.shape, inner, arguments, schemas)} {where})"
     rows = arguments.alias()
-    return (
-        f"(select coalesce(json_agg({row_json(item.shape, rows, arguments, schemas)}), '[]') from "
-        f"(select {inner}.* {where} order by {_order(item.sorts, inner)} limit {item.limit}) as {rows})"
-    )
+    row = row_json(item.shape, rows, arguments, schemas)
+    found = f"(select {inner}.* {where} order by {_order(item.sorts, inner)} limit {item.limit}) as {rows}"
+    if item.most is None:
+        return f"(select coalesce(json_agg({row}), '[]') from {found})"
+    # The bytes so far are counted row by row, so that no more are made than may be answered. `offset 0` has each row made once.
+    made = f"(select {row} as j from {found} offset 0) as _m"
+    counted = f"(select _m.j, sum(octet_length(_m.j::text)) over (rows unbounded preceding) as size from {made}) as _c"
+    within = f"_c.size <= {item.most} or {schemas.own('too_large')}({item.most})"
+    return f"(select coalesce(json_agg(_c.j), '[]') from {counted} where {within})"
 
 
 def get_statement(shape: Shape, ids: Sequence[UUID], schemas: Schemas, *, deleted: bool = False) -> Statement:

@@ -17,6 +17,7 @@ from freehold.model.pages import parse_limit
 from freehold.model.values import from_json_shape
 from freehold.sql.changes import Wanted, changes_statement
 from freehold.store.messages import Messenger, checked_id
+from freehold.store.slices import in_slices
 
 __all__ = ["Change", "history", "named_record"]
 
@@ -99,8 +100,12 @@ async def history(
         before=before,
         limit=parse_limit(limit),
     )
-    row = await messenger.read(changes_statement(wanted, store.schemas))
-    return tuple(_change(store.registry.entities[item["entity"]], item) for item in parsed(row["rows"]))
+    rows = await messenger.rows(changes_statement(wanted, store.schemas))
+    changes: list[Change] = []
+    async for part in in_slices(rows, lambda row: len(row["j"])):
+        told = [parsed(row["j"]) for row in part]
+        changes += [_change(store.registry.entities[each["entity"]], each) for each in told]
+    return tuple(changes)
 
 
 def named_record(messenger: Messenger, target: Any) -> tuple[EntityDescription, UUID]:

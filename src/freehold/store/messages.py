@@ -40,9 +40,15 @@ class Channel(Protocol):
 
     @property
     def group(self) -> object: ...  # noqa: D102
-    async def fetch(self, text: str, arguments: Values, *, timeout: float | None = None) -> Sequence[Any]: ...  # noqa: D102
-    async def fetch_row(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
-    async def look(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None: ...  # noqa: D102
+    async def fetch(  # noqa: D102
+        self, text: str, arguments: Values, *, timeout: float | None = None, most: int | None = None
+    ) -> Sequence[Any]: ...
+    async def fetch_row(  # noqa: D102
+        self, text: str, arguments: Values, *, timeout: float | None = None, most: int | None = None
+    ) -> Row | None: ...
+    async def look(  # noqa: D102
+        self, text: str, arguments: Values, *, timeout: float | None = None, most: int | None = None
+    ) -> Row | None: ...
     def savepoint(self) -> AbstractAsyncContextManager[None]: ...  # noqa: D102
     def on_undo(self, take_back: Callable[[], None]) -> None: ...  # noqa: D102
 
@@ -117,13 +123,19 @@ class Messenger:
         return self.channel.group
 
     async def read(self, statement: Statement) -> Row:
-        """The one row of a statement that was built for this context."""
-        return await self.call(statement.text, statement.arguments)
+        """The one row of a statement that was built for this context, and only reads."""
+        rows = await self.rows(statement)
+        return rows[0] if rows else {}
 
     async def rows(self, statement: Statement) -> Sequence[Any]:
-        """The rows of a statement that was built for this context, each with its columns in order and by name."""
+        """The rows of a statement that was built for this context, and only reads; each with its columns in order and by name.
+
+        Raises:
+            TooLargeError: they are larger than an answer may be.
+        """
         self.check_open()
-        return await self.channel.fetch(statement.text, self._sealed(statement.arguments), timeout=self.timeout)
+        arguments, most = self._sealed(statement.arguments), self.store.bounds.bytes
+        return await self.channel.fetch(statement.text, arguments, timeout=self.timeout, most=most)
 
     async def call(self, text: str, arguments: Values = ()) -> Row:
         """The one row of a statement whose first parameters are the organization and the context."""
@@ -134,7 +146,8 @@ class Messenger:
     async def look(self, text: str, arguments: Sequence[Any]) -> Row:
         """The same of a statement that makes its transaction read-only, which it stays for this call alone."""
         self.check_open()
-        row = await self.channel.look(text, self._sealed(arguments), timeout=self.timeout)
+        most = self.store.bounds.bytes
+        row = await self.channel.look(text, self._sealed(arguments), timeout=self.timeout, most=most)
         return {} if row is None else row
 
     async def enter(self) -> None:

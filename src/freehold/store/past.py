@@ -49,7 +49,7 @@ async def look_back(messenger: Messenger, moment: Any) -> Messenger:
     columns = f"select a.table_name, a.column_name from {past.entry} left join lateral {past.own('absent_columns')}(e.moment) as a on true"
     rows = await back.rows(Statement(columns))
     absent = frozenset((row[0], row[1]) for row in rows if row[0] is not None)
-    shapes = Shapes(store.registry, absent) if absent else store.shapes
+    shapes = Shapes(store.registry, absent, most=store.bounds.bytes) if absent else store.shapes
     back.store = replace(store, schemas=replace(past, absent=absent), shapes=shapes)
     return back
 

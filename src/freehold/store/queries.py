@@ -27,6 +27,7 @@ from freehold.model.vocabulary import Vocabulary
 from freehold.sql.aggregates import aggregate_statement
 from freehold.sql.named import bind_named
 from freehold.store.messages import Messenger
+from freehold.store.slices import in_slices
 
 __all__ = ["Group", "aggregate", "explain", "query"]
 
@@ -84,10 +85,9 @@ async def aggregate(
         raise ValidationError(issues, subject="aggregate")
     condition = parse_filter(where, entity, vocabulary or store.registry)
     limit = parse_limit(limit)
-    row = await messenger.read(
+    groups = await messenger.rows(
         aggregate_statement(entity, keys, measured, condition, limit, store.schemas, deleted=deleted)
     )
-    groups = from_json(row["rows"])
     if len(groups) > limit:
         raise ValidationError.single(
             ("limit",),
@@ -95,7 +95,10 @@ async def aggregate(
             "too_many_groups",
             subject="aggregate",
         )
-    return tuple(_group(keys, measured, group) for group in groups)
+    found: list[Group] = []
+    async for part in in_slices(groups, lambda group: len(group["j"])):
+        found += [_group(keys, measured, from_json(group["j"])) for group in part]
+    return tuple(found)
 
 
 def _fields(
@@ -164,7 +167,8 @@ async def query(
     text, arguments = _bound(statement, values)
     function = messenger.store.schemas.own("read")
     row = await messenger.look(
-        f"select {function}($1, $2, $3, $4::jsonb, $5) as rows", [text, arguments, limit + 1]
+        f"select {function}($1, $2, $3, $4::jsonb, $5, $6) as rows",
+        [text, arguments, limit + 1, messenger.store.bounds.bytes],
     )  # a quoted name
     rows = row["rows"]
     try:

@@ -41,6 +41,7 @@ from freehold.sql.reads import (
 from freehold.sql.statements import Statement
 from freehold.store.messages import Messenger, checked_id
 from freehold.store.search import check_searchable
+from freehold.store.slices import in_slices
 from freehold.store.store import Store
 
 __all__ = ["Reader"]
@@ -192,7 +193,7 @@ class Reader:
         else:
             statement = get_rows_statement(shape, ids, self._store.schemas, deleted=deleted, lock=lock)
             rows = await self._messenger.rows(statement)
-        return self._store.reader(shape).read(cls, rows)
+        return await self._store.reader(shape).read_all(cls, rows)
 
     async def current(self, wanted: Iterable[tuple[type[Entity], UUID]]) -> Mapping[UUID, Entity]:
         """What is there now of records of any classes, deleted ones too, by id; a message for each thousand of a class."""
@@ -213,6 +214,7 @@ class Reader:
             NotFoundError: there is none in this organization.
         """
         entity, schemas = shape.entity, self._store.schemas
+        self._check_records(shape, 1)
         if shape is self._store.shapes.parse(entity) and not isinstance(schemas, Past):
             statement = Statement(action_call(entity, schemas, "get", as_json=True), (id,))
         else:
@@ -239,6 +241,17 @@ class Reader:
         statement = count_statement(entity, condition, self._store.schemas, search=search, deleted=deleted)
         row = await self._messenger.read(statement)
         return int(row["count"])
+
+    def _check_records(self, shape: Shape, limit: int) -> None:
+        """Refuses a read whose limits allow more records than an answer may hold.
+
+        Raises:
+            ValidationError: they do.
+        """
+        records, most = limit * shape.records, self._store.bounds.rows
+        if records > most:
+            told = f"may bring {records:,} records, and an answer holds {most:,}; lower the limits, or include less"
+            raise ValidationError.single(("include",), told, "too_many_records", subject=f"{shape.entity.name} read")
 
     def _words(self, entity: EntityDescription, search: str) -> tuple[str, ...]:
         """The words of a search in an entity."""
@@ -285,6 +298,7 @@ class Reader:
         sorts = parse_order(order_by, entity, vocabulary)
         shape = self._store.shapes.parse(entity, select=select, include=include, private=private, vocabulary=vocabulary)
         limit = parse_limit(limit)
+        self._check_records(shape, limit)
         words = None if search is None else self._words(entity, search)
         flags = deleted if words is None else [deleted, words]
         bound = binding(self._messenger.context.organization_id, entity, sorts, where, flags)
@@ -311,7 +325,7 @@ class Reader:
         total = rows[0]["total"] if with_total else None
         if with_total:  # the total stands behind the columns of each row, and alone where there is none
             rows = [row[:-1] for row in rows if asked.shape.fields and row["id"] is not None]
-        records = self._store.reader(asked.shape).read(cls, rows[: asked.limit])
+        records = await self._store.reader(asked.shape).read_all(cls, rows[: asked.limit])
         return Page(
             records[::-1] if asked.backward else records,
             total=total,
@@ -322,6 +336,16 @@ class Reader:
             signer=self._store.signer,
             binding=asked.binding,
         )
+
+    async def _parsed(self, shape: Shape, records: Sequence[bytes]) -> Sequence[Any]:
+        """The objects of a shape's rows."""
+        adapter, parsed = self._store.shapes.adapter(shape), []
+        try:
+            async for part in in_slices(records, len):
+                parsed += adapter.validate_json(b"[%b]" % b",".join(part))
+        except pydantic.ValidationError as error:  # what is stored fits an older declaration
+            raise validation_error(error, f"{shape.entity.name} as it is stored") from None
+        return parsed
 
     async def _json_page(self, asked: "_Asked", *, with_total: bool, as_json: bool) -> Page[Any]:
         """A page of anything, from JSON that PostgreSQL made."""
@@ -334,14 +358,9 @@ class Reader:
         found = [row for row in rows if row["j"] is not None] if with_total else rows
         page = found[: asked.limit]
         records = [row["j"] for row in (page[::-1] if asked.backward else page)]
-        text = b"[%b]" % b",".join(records)
-        try:
-            parsed = [] if as_json else self._store.shapes.adapter(asked.shape).validate_json(text)
-        except pydantic.ValidationError as error:  # what is stored fits an older declaration
-            raise validation_error(error, f"{asked.shape.entity.name} as it is stored") from None
         return Page(
-            parsed,
-            json=text if as_json else None,
+            [] if as_json else await self._parsed(asked.shape, records),
+            json=b"[%b]" % b",".join(records) if as_json else None,
             total=total,
             ends=lambda: [asked.place_in(row) for row in (page[0], page[-1])],
             near=asked.continued and bool(page),

@@ -14,6 +14,7 @@ from freehold.errors import ValidationError
 from freehold.model.description import FieldDescription
 from freehold.model.entity import Entity
 from freehold.model.shapes import Shape
+from freehold.store.slices import in_slices
 
 __all__ = ["RowReader"]
 
@@ -41,6 +42,7 @@ class RowReader:
         }
         # What the table had not yet at the moment that is read about is null.
         self._absent |= {field.name: None for field in shape.entity.public if field not in shape.fields}
+        self._documents = [place for place, field in enumerate(shape.fields) if field.kind.name == "json"]
         self._hook = cls.__pydantic_post_init__ is not None
         self._given = set(self._names)
 
@@ -56,6 +58,18 @@ class RowReader:
                 self._convert(cls, values)
             records.append(made(cls, values))
         return records
+
+    async def read_all(self, cls: type[EntityT], rows: Sequence[Sequence[Any]]) -> list[EntityT]:
+        """The same; where there is much JSON to parse in them, other tasks have their turn between."""
+        if not self._documents:
+            return self.read(cls, rows)
+        records: list[EntityT] = []
+        async for part in in_slices(rows, self._weight):
+            records += self.read(cls, part)
+        return records
+
+    def _weight(self, row: Sequence[Any]) -> int:
+        return sum(len(row[place] or ()) for place in self._documents)
 
     def _convert(self, cls: type[EntityT], values: dict[str, Any]) -> None:
         for name, convert in self._converters:

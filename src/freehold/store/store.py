@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from freehold.model.bounds import USUAL_BOUNDS, AnswerBounds
 from freehold.model.pages import CursorSigner
 from freehold.model.registry import Registry
 from freehold.model.seal import Seal
@@ -26,6 +27,7 @@ class Store:
         signer: signs pages' cursors.
         seal: seals contexts.
         increments: brings increments of many callers together; None where each is made by itself.
+        bounds: what one answer may hold.
     """
 
     pool: Pool
@@ -35,6 +37,7 @@ class Store:
     signer: CursorSigner
     seal: Seal
     increments: Coalescer | None = None
+    bounds: AnswerBounds = USUAL_BOUNDS
     _readers: dict[Shape, RowReader] = field(default_factory=dict, init=False, repr=False)
 
     def reader(self, shape: Shape) -> RowReader:

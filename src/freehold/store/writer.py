@@ -146,7 +146,7 @@ class Writer:
         """The one row in which a function answers that writes."""
         self._messenger.check_writes()
         try:
-            (row,) = await self._messenger.rows(statement)
+            row = await self._messenger.call(statement.text, statement.arguments)
         except UnavailableError as error:
             if error.unanswered:
                 error.hint = IN_DOUBT

@@ -70,17 +70,23 @@ class _Calls:
     def group(self) -> object:
         return self._held.group
 
-    async def fetch_row(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
-        rows = await self.fetch(text, arguments, timeout=timeout)
+    async def fetch_row(
+        self, text: str, arguments: Values, *, timeout: float | None = None, most: int | None = None
+    ) -> Row | None:
+        rows = await self.fetch(text, arguments, timeout=timeout, most=most)
         return rows[0] if rows else None
 
-    async def fetch(self, text: str, arguments: Values, *, timeout: float | None = None) -> "list[asyncpg.Record]":
+    async def fetch(
+        self, text: str, arguments: Values, *, timeout: float | None = None, most: int | None = None
+    ) -> "list[asyncpg.Record]":
         async with self._held.savepoint(ends=self._forget):
-            return await self._held.fetch(text, arguments, timeout=timeout)
+            return await self._held.fetch(text, arguments, timeout=timeout, most=most)
 
-    async def look(self, text: str, arguments: Values, *, timeout: float | None = None) -> Row | None:
+    async def look(
+        self, text: str, arguments: Values, *, timeout: float | None = None, most: int | None = None
+    ) -> Row | None:
         async with self._held.savepoint(ends=self._forget):
-            return await self._held.look(text, arguments, timeout=timeout)
+            return await self._held.look(text, arguments, timeout=timeout, most=most)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
