@@ -235,7 +235,7 @@ class RequestError(FreeholdError):
     """A request cannot be read: its body, its headers, its method.
 
     Args:
-        status: the HTTP status that says so: 400, 404, 405, 406, 408, 409, 411, 413, 415, 422, 428 or 431.
+        status: the HTTP status that says so: 400, 404, 405, 406, 408, 409, 411, 413, 414, 415, 417, 422, 428, 431, 501 or 505.
     """
 
     code = "FH103"

@@ -158,7 +158,7 @@ async def test_connections_are_bounded(server: Server, database_name: str, tmp_p
         assert b"408" in (await send(served.port, b"GET / HT")).splitlines()[0]
         assert await later(served.port, b"") == b""  # it was kept for a while
         assert b"408" in (await later(served.port, b"GET /api/pid HTTP/1.1\r\n")).splitlines()[0]
-        long = b"GET / HTTP/1.1\r\nx: " + b"a" * 3_000 + b"\r\n\r\n"
+        long = b"GET / HTTP/1.1\r\nHost: test\r\nx: " + b"a" * 3_000 + b"\r\n\r\n"
         assert b"431" in (await send(served.port, long)).splitlines()[0]
         endless = await send(served.port, b"GET / HTTP/1.1\r\nx: ", *[b"a" * 10_000] * 20)
         assert endless == b"reset" or b"431" in endless.splitlines()[0]
@@ -172,5 +172,5 @@ async def test_connections_are_bounded(server: Server, database_name: str, tmp_p
         split = [b"GET /api/pid HTTP/1.1\r\n", b"host: x\r\nconnection: close\r\n", b"\r\n"]
         assert b"200" in (await send(served.port, *split)).splitlines()[0]
         kept = b"GET /api/pid HTTP/1.1\r\nhost: x\r\n\r\n" * 3
-        answer = await send(served.port, kept, b"GET /api/pid HTTP/1.1\r\nconnection: close\r\n\r\n")
+        answer = await send(served.port, kept, b"GET /api/pid HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         assert answer.count(b"HTTP/1.1 200") == 4

@@ -10,6 +10,8 @@ from types import TracebackType
 
 from starlette.types import Receive
 
+from freehold.errors import RequestError
+
 __all__ = ["Departures", "Presence"]
 
 PAUSE = 0.25
@@ -56,8 +58,11 @@ class Presence:
             self._listener = asyncio.get_running_loop().create_task(self._listened())
 
     async def _listened(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass  # what is left of a body that nobody reads
+        try:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass  # what is left of a body that nobody reads
+        except RequestError:
+            return  # so is what is wrong with that body: the call is answered, and the connection ends with it
         self.left = True
         self._task.cancel()
 

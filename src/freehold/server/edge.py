@@ -37,8 +37,10 @@ _log = logging.getLogger("freehold.server")
 _SAFE = pattern(rb"[A-Za-z0-9._~:/+=@-]{1,200}")
 _ONCE = (
     b"authorization",
+    b"content-encoding",
     b"content-length",
     b"content-type",
+    b"expect",
     b"freehold-organization",
     b"host",
     b"idempotency-key",
@@ -46,6 +48,8 @@ _ONCE = (
     b"x-request-id",
 )
 """Headers of which two would be taken differently by different programs."""
+_FRAMED = ("1.1", "1.0")
+"""Versions of HTTP in which headers say whether there is a body."""
 
 
 class Edge:
@@ -99,6 +103,7 @@ class Edge:
         if state is None:
             state = scope["state"] = {}
         exchange = Exchange(scope["method"], _path(scope), found, state)
+        exchange.framed = scope.get("http_version", "1.1") in _FRAMED
         given = found.get(b"x-request-id")
         safe = given is not None and _SAFE.fullmatch(given)
         exchange.request_id = given.decode("ascii") if given is not None and safe else str(uuid_utils.uuid7())
@@ -130,7 +135,7 @@ class Edge:
         """Refuses what is too large, ambiguous, or too much at once.
 
         Raises:
-            RequestError: 431 or 400.
+            RequestError: 431, 417 or 400.
             UnavailableError: too many requests are under way.
         """
         settings = self._settings
@@ -145,6 +150,13 @@ class Edge:
             for name in _ONCE:
                 if names.count(name) > 1:
                     raise RequestError(f"the header {name.decode()} was sent more than once", hint="send it once")
+        expected = exchange.headers.get(b"expect")
+        if expected is not None and expected.lower() != b"100-continue":
+            raise RequestError(
+                "the header Expect asks for what is not known here",
+                status=417,
+                hint="leave it out, or send 100-continue",
+            )
         if len(self.running) > settings.concurrency:
             raise UnavailableError("the server works on as many requests as it can", hint="try again in a moment")
 

@@ -15,7 +15,10 @@ from starlette.types import Message, Receive
 from freehold.errors import RequestError
 from freehold.identity.principal import Origin, Principal
 
-__all__ = ["Exchange", "exchange_of"]
+__all__ = ["BROKEN", "Exchange", "exchange_of"]
+
+BROKEN = "broken"
+"""In the scope's state: what was found wrong with the request after its head (`freehold.server.protocol`)."""
 
 
 _NO_TIMES: Mapping[str, float] = {}
@@ -27,6 +30,7 @@ class Exchange:
     Attributes:
         method, path: of the request; the path is without the prefix under which the server is mounted.
         headers: of the request, names in lower case; of repeated ones the last.
+        framed: whether its headers say that it has a body, as they do in HTTP/1.
         request_id, client_ip, user_agent: where it comes from; see `origin`.
         state: the scope's.
         body_limit: bytes that its body may have. What takes more raises it before it reads.
@@ -43,6 +47,7 @@ class Exchange:
         "client_ip",
         "deadline",
         "expired",
+        "framed",
         "headers",
         "method",
         "path",
@@ -61,6 +66,7 @@ class Exchange:
         self.method = method
         self.path = path
         self.headers = headers
+        self.framed = True
         self.began = perf_counter()
         self.request_id = ""
         self.client_ip: str | None = None
@@ -112,11 +118,16 @@ class Exchange:
         """Receives the request's body, and refuses one that is too long or too slow.
 
         Raises:
-            RequestError: (from the receiver) 413 or 408. A body whose length is told is refused before any of it is asked for.
+            RequestError: (from the receiver) 413, 408, 415 where it is compressed, or what broke it on its way. A body whose length is
+                told is refused before any of it is asked for.
         """
-        declared = self.headers.get(b"content-length")
-        if declared is None and b"transfer-encoding" not in self.headers:
+        headers = self.headers
+        declared = headers.get(b"content-length")
+        if declared is None and self.framed and b"transfer-encoding" not in headers:
             return receive  # there is none
+        if declared == b"0":
+            return receive
+        encoded = headers.get(b"content-encoding", b"identity").lower() != b"identity"
         length = int(declared) if declared is not None and declared.isdigit() and len(declared) < 20 else 0
         received = 0
         ended = False
@@ -127,6 +138,8 @@ class Exchange:
                 return await receive()  # waits for the client to leave
             if length > self.body_limit:
                 raise self._too_long()
+            if encoded:
+                raise RequestError("compressed bodies are not read", status=415, hint="send the body as it is")
             since = perf_counter()
             wait = self.body_timeout + received / self.body_rate - (since - self.began)
             try:
@@ -138,6 +151,9 @@ class Exchange:
                 raise RequestError(
                     "the request's body came too slowly", status=408, hint="send it again over a faster connection"
                 ) from None
+            if BROKEN in self.state:
+                error: RequestError = self.state[BROKEN]
+                raise error
             self.deadline += perf_counter() - since
             received += len(message.get("body", b""))
             ended = not message.get("more_body", False)

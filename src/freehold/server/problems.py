@@ -31,13 +31,16 @@ _TITLES = {
     413: "Body too large",
     414: "Address too long",
     415: "Media type not supported",
+    417: "Expectation failed",
     422: "Not valid",
     428: "Precondition required",
     429: "Too many requests",
     431: "Headers too large",
     500: "Internal error",
+    501: "Not implemented",
     503: "Unavailable",
     504: "Timed out",
+    505: "HTTP version not supported",
 }
 
 
@@ -147,4 +150,6 @@ def _headers(error: FreeholdError, status: int) -> list[tuple[bytes, bytes]]:
         return [(b"retry-after", b"1")]
     if status == 401:
         return [(b"www-authenticate", b"Bearer")]
+    if status == 415:
+        return [(b"accept-encoding", b"identity")]  # RFC 9110, 15.5.16
     return [(b"connection", b"close")] if status in (408, 413, 431) else []

@@ -100,8 +100,6 @@ async def json_body(exchange: Exchange, receive: Receive) -> bytes:
         media = exchange.headers.get(b"content-type", b"")
         if media != b"application/json":
             _check_media(media)
-        if exchange.headers.get(b"content-encoding", b"identity") != b"identity":
-            raise RequestError("compressed bodies are not read", status=415, hint="send the body as it is")
     return body
 
 
