@@ -338,15 +338,17 @@ end $$;
 -- Statement triggers: one call however many rows. The arguments are the class's name, of log_delete the action, and the columns that are left out:
 -- what is computed from others tells nothing. The context is taken apart once, behind an `offset 0`, which the planner does not look through.
 -- SECURITY DEFINER, because the application role may not write the log.
+-- A column may be called tg_argv: so the arguments go into variables, whose names begin as no column's do.
 -- All that runs as the owner names pg_temp last in its search_path: else a type that the caller made there would be used first.
 create or replace function {engine}.log_create() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set extra_float_digits = 1 as $$
 declare
     _context jsonb := {engine}.context();
+    _entity text := tg_argv[0];
     _hidden text[] := tg_argv[1:];
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, new, actor_id, request_id, client_ip, user_agent)
-    select n.organization_id, tg_argv[0], n.id, 'create', n.version, to_jsonb(n.*) - _hidden, who.*
+    select n.organization_id, _entity, n.id, 'create', n.version, to_jsonb(n.*) - _hidden, who.*
     from new_rows n
     cross join (select (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent' offset 0) as who;
     return null;
@@ -356,10 +358,11 @@ create or replace function {engine}.log_update() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set extra_float_digits = 1 as $$
 declare
     _context jsonb := {engine}.context();
+    _entity text := tg_argv[0];
     _hidden text[] := tg_argv[1:];
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
-    select n.organization_id, tg_argv[0], n.id, 'update', n.version, to_jsonb(o.*) - _hidden, to_jsonb(n.*) - _hidden, who.*
+    select n.organization_id, _entity, n.id, 'update', n.version, to_jsonb(o.*) - _hidden, to_jsonb(n.*) - _hidden, who.*
     from new_rows n join old_rows o on o.organization_id = n.organization_id and o.id = n.id
     cross join (select (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent' offset 0) as who;
     return null;
@@ -370,10 +373,11 @@ create or replace function {engine}.log_update_soft() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set extra_float_digits = 1 as $$
 declare
     _context jsonb := {engine}.context();
+    _entity text := tg_argv[0];
     _hidden text[] := tg_argv[1:];
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, new, actor_id, request_id, client_ip, user_agent)
-    select n.organization_id, tg_argv[0], n.id,
+    select n.organization_id, _entity, n.id,
         case when n.deleted_at is not null and o.deleted_at is null then 'delete'
             when n.deleted_at is null and o.deleted_at is not null then 'restore' else 'update' end,
         n.version, to_jsonb(o.*) - _hidden, to_jsonb(n.*) - _hidden, who.*
@@ -386,10 +390,12 @@ create or replace function {engine}.log_delete() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set extra_float_digits = 1 as $$
 declare
     _context jsonb := {engine}.context();
+    _entity text := tg_argv[0];
+    _action text := tg_argv[1];
     _hidden text[] := tg_argv[2:];
 begin
     insert into {engine}.log (organization_id, entity, record_id, action, version, old, actor_id, request_id, client_ip, user_agent)
-    select o.organization_id, tg_argv[0], o.id, tg_argv[1], o.version, to_jsonb(o.*) - _hidden, who.*
+    select o.organization_id, _entity, o.id, _action, o.version, to_jsonb(o.*) - _hidden, who.*
     from old_rows o
     cross join (select (_context->>'user_id')::uuid, _context->>'request_id', _context->>'client_ip', _context->>'user_agent' offset 0) as who;
     return null;

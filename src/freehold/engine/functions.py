@@ -4,6 +4,15 @@ Each write is one call: it enters the context, changes one record, and answers w
 expected to happen (the version has moved on, the record is not there) is an answer, not an exception, so that no
 record's content gets into the server's log of errors.
 
+Names: a function answers with columns that are called like the fields, and PL/pgSQL makes a variable of each. A field may be
+called like anything in a function's body, such as `found`, `t` or `select`. So a body follows these rules:
+- It writes to those variables by their numbers, `$4`. Its own variables begin with an underscore, which fields cannot.
+- Each column is written with its table's alias: PL/pgSQL takes a word with a point for no scalar variable.
+- It does not read FOUND, which a field may hide. A statement returns `true` for that.
+- It has no statement with a keyword of PL/pgSQL that is not reserved in its midst (`get diagnostics`, `#variable_conflict`):
+  PL/pgSQL looks such a word up among the variables first. At the beginning of a statement it does not.
+- A row as a whole is `t.*`: `t` alone could be a column.
+
 Concurrency: an update or delete names the version it expects in its WHERE clause. Two that race serialise on the row's
 lock; the second one re-evaluates the clause on the new row (READ COMMITTED), matches nothing, and answers with the
 conflict. So of all writers that read one version, exactly one succeeds.
@@ -184,6 +193,11 @@ def _answer(entity: EntityDescription) -> str:
     return ", ".join(f"out {quoted(field.name)} {_type(field)}" for field in entity.public)
 
 
+def _answered(entity: EntityDescription, before: int) -> str:
+    """The same parameters by their numbers, where so many parameters stand before them."""
+    return ", ".join(f"${number}" for number, _ in enumerate(entity.public, before + 1))
+
+
 def _type(field: FieldDescription) -> str:
     return "integer" if field.base and field.name == "version" else field.sql_type
 
@@ -197,10 +211,9 @@ def _get(entity: EntityDescription, schemas: Schemas) -> str:
     return f"""
 create function {entity_function(schemas, entity, "get")}(uuid, text, uuid, {_answer(entity)})
 language plpgsql volatile parallel unsafe as $freehold$
-#variable_conflict use_column
 declare _entered uuid := {schemas.own("enter")}($1, $2);
 begin
-    select {_names(entity.public, "t.")} into {_names(entity.public)} from {schemas.table(entity.table)} as t
+    select {_names(entity.public, "t.")} into {_answered(entity, 3)} from {schemas.table(entity.table)} as t
     where t.organization_id = $1 and t.id = $3{alive};
 end $freehold$"""
 
@@ -211,14 +224,13 @@ def _create(entity: EntityDescription, schemas: Schemas) -> str:
     return f"""
 create function {entity_function(schemas, entity, "create")}(uuid, text, jsonb, {_answer(entity)})
 language plpgsql volatile parallel unsafe as $freehold$
-#variable_conflict use_column
 declare _entered uuid := {schemas.own("enter")}($1, $2); _actor uuid := {schemas.own("actor_id")}();
 begin
     insert into {schemas.table(entity.table)} as t
         (organization_id, id, version, created_at, created_by, updated_at, updated_by, {_names(entity.given)})
     select $1, coalesce(r.id, {schemas.own("new_id")}()), 1, {now}, _actor, {now}, _actor, {given}
     from jsonb_populate_record(null::{schemas.table(entity.table)}, $3) as r
-    returning {_names(entity.public, "t.")} into {_names(entity.public)};
+    returning {_names(entity.public, "t.")} into {_answered(entity, 3)};
 end $freehold$"""
 
 
@@ -253,23 +265,23 @@ def _change(entity: EntityDescription, schemas: Schemas, change: _Change) -> str
         f"delete from {table} as t" if sets is None else f"update {table} as t set {sets}, {_bookkeeping(schemas)}"
     )
     before, after = _following(entity, schemas, change, expected, "array[$3]")
+    answered = _answered(entity, 6 if change.patched else 5)
     return f"""
 create function {entity_function(schemas, entity, change.action)}
     (uuid, text, uuid, integer{", jsonb" if change.patched else ""}, out _outcome text, {_answer(entity)})
 language plpgsql volatile parallel unsafe as $freehold$
-#variable_conflict use_column
-declare _in_state boolean; _ids uuid[]; _moments timestamptz[]; _entered uuid := {schemas.own("enter")}($1, $2);
+declare _found boolean; _in_state boolean; _ids uuid[]; _moments timestamptz[]; _entered uuid := {schemas.own("enter")}($1, $2);
 begin
     {before}
-    {statement} where {expected} returning {_names(entity.public, "t.")} into {_names(entity.public)};
-    if found then
+    {statement} where {expected} returning true, {_names(entity.public, "t.")} into _found, {answered};
+    if _found then
         _outcome := 'done';
         {after}
         return;
     end if;
-    select {guard}, {_names(entity.public, "t.")} into _in_state, {_names(entity.public)}
+    select true, {guard}, {_names(entity.public, "t.")} into _found, _in_state, {answered}
     from {table} as t where t.organization_id = $1 and t.id = $3;
-    _outcome := case when not found then 'absent' when not _in_state then 'state' else 'conflict' end;
+    _outcome := case when _found is null then 'absent' when not _in_state then 'state' else 'conflict' end;
 end $freehold$"""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sqlalchemy import ForeignKeyConstraint
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.base import PGDialect, PGIdentifierPreparer
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from freehold.engine.blocks import Roles, blocks
@@ -20,7 +20,20 @@ from freehold.sql.identifiers import Schemas, quoted
 
 __all__ = ["DIALECT", "Plan", "plan"]
 
-DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor is not annotated
+
+class _Quoting(PGIdentifierPreparer):
+    """Quotes every name. SQLAlchemy quotes the words that it knows as reserved, and PostgreSQL reserves others too."""
+
+    def _requires_quotes(self, value: str) -> bool:  # noqa: ARG002  # SQLAlchemy's
+        return True
+
+
+class _Dialect(PGDialect):
+    preparer = _Quoting
+    supports_statement_cache = True
+
+
+DIALECT = _Dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor is not annotated
 """Compiles DDL. With its usual style of parameters it would double percent signs."""
 
 

@@ -91,9 +91,7 @@ def offered_input(entity: EntityDescription, schema: Literal["Create", "Patch"])
     fields: dict[str, Any] = {
         name: (info.annotation, info) for name, info in model.model_fields.items() if name not in entity.private
     }
-    made = create_model(model.__name__, __base__=Input, __module__=entity.cls.__module__, **fields)
-    made.entity = entity.cls
-    return made
+    return create_model(model.__name__, __base__=Input, __module__=entity.cls.__module__, **fields)
 
 
 def words(entity: EntityDescription, *, many: bool = False) -> str:

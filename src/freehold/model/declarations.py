@@ -112,6 +112,9 @@ def options_problem(soft_delete: Any, unique: Any, indexes: Any, checks: Any) ->
                 return f"{option} holds {key!r}; write {wanted.__name__}({shown})"
     if checks is not None and not isinstance(checks, Mapping):
         return "checks is a mapping from names to SQL; write checks={'name': 'a <> b'}"
+    for condition in (checks or {}).values():
+        if not isinstance(condition, str):
+            return f"a check is SQL, not {condition!r:.80}; write checks={{'name': 'a <> b'}}"
     return None
 
 

@@ -6,7 +6,6 @@ from) and `Patch` (what changes it). All checks of a declaration happen here, so
 
 import difflib
 import inspect
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -35,6 +34,7 @@ from freehold.model.index_keys import IndexKey
 from freehold.model.inputs import prepared
 from freehold.model.kinds import KindError, kind_of, split_optional
 from freehold.model.moments import of_record, respelled
+from freehold.model.names import LONGEST_NAME, SNAKE, bare_word_problem, field_problem, relation_problem, table_problem
 from freehold.model.numbers import exact
 from freehold.model.schemas import serializer, validator
 
@@ -44,8 +44,6 @@ MAXIMUM_INDEXED_TEXT = 600
 """Characters of an indexed string: four bytes each must fit in a B-tree entry of about 2,700 bytes."""
 
 OPTIONS = ("table", "soft_delete", "unique", "indexes", "checks", "expose")
-NAME = r"[a-z][a-z0-9_]{0,39}"
-RESERVED = {"and", "or", "not", "Create", "Patch", "model", *BASE_FIELDS}
 
 
 class Input(BaseModel):
@@ -54,8 +52,6 @@ class Input(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, ser_json_bytes="hex", val_json_bytes="hex", ser_json_timedelta="float"
     )
-
-    entity: ClassVar["type[Entity]"]
 
     if TYPE_CHECKING:  # the fields are only known at run time
 
@@ -88,6 +84,9 @@ class EntityMeta(ModelMetaclass):
             declared |= getattr(base, "__declared__", {})
         for key, value in list(namespace.items()):
             if isinstance(value, Declaration):
+                problem = None if key in BASE_FIELDS else field_problem(key, name)
+                if problem:
+                    raise DeclarationError(f"{name}.{key}: {problem}")
                 declared[key] = value
                 namespace[key] = value.as_row_field()
         namespace["__declared__"] = declared
@@ -214,6 +213,11 @@ def _describe(
         raise DeclarationError(
             f"{cls.__name__}.{redeclared[0]}: the name is the base's; write another, such as external_{redeclared[0]}"
         )
+    if cls.__private_attributes__:
+        raise DeclarationError(
+            f"{cls.__name__}.{next(iter(cls.__private_attributes__))}: an entity has no private attributes: a read brings fields only; "
+            "write ClassVar for what belongs to the class"
+        )
     problem = options_problem(soft_delete, unique, indexes, checks)
     if problem:
         raise DeclarationError(f"{cls.__name__}: {problem}")
@@ -223,14 +227,12 @@ def _describe(
         base = name in BASE_FIELDS
         if name == "deleted_at" and not soft_delete:
             continue
-        problem = undeclared_problem(info)
+        problem = (None if base else field_problem(name, cls.__name__)) or undeclared_problem(info)
         if problem:
             raise DeclarationError(f"{cls.__name__}.{name}: {problem}")
         # A plain annotation declares a field without options.
         factory = cast("Callable[[], Any] | None", info.default_factory)
         declaration = cls.__declared__.get(name) or Declaration(default=info.default, default_factory=factory)
-        if not base:
-            _check_name(cls, name)
         described = _describe_field(cls, name, info.annotation, declaration, base=base)
         indexed = declaration.index or declaration.unique or name in composed
         fields[name] = replace(described, index_key=_index_key(described)) if indexed else described
@@ -249,10 +251,9 @@ def _describe(
         description = replace(description, exposed=parse_exposed(expose, description))
     except ExposureError as error:
         raise DeclarationError(f"{cls.__name__}: {error}") from None
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", description.table):
-        raise DeclarationError(
-            f"{cls.__name__}: table={description.table!r} must be snake case of at most 40 characters"
-        )
+    problem = table_problem(description.table)
+    if problem:
+        raise DeclarationError(f"{cls.__name__}: table={description.table!r} {problem}")
     if not description.given:
         raise DeclarationError(
             f"{cls.__name__} declares no field; write at least one, such as name: str = field(max_length=200)"
@@ -343,22 +344,10 @@ def _reference_problem(field: FieldDescription) -> str | None:
     if field.declaration.on_delete == "set_null" and not field.nullable:
         return f"on_delete='set_null' needs a field that may be null; write {field.name}: UUID | None = reference(..., default=None)"
     for what, name in (("relation", field.relation), ("reverse", field.declaration.reverse)):
-        if name is not None and (_taken(name) or not re.fullmatch(NAME, name)):
-            return f"the {what} {name!r} is reserved, or no name in snake case; write another"
+        problem = None if name is None else relation_problem(name)
+        if problem:
+            return f"the {what} {name!r}: {problem}"
     return None
-
-
-def _taken(name: str) -> bool:
-    return name in RESERVED or name.startswith("model_") or hasattr(Entity, name)
-
-
-def _check_name(cls: type[Entity], name: str) -> None:
-    if _taken(name):
-        raise DeclarationError(
-            f"{cls.__name__}.{name}: the name is reserved; write another, such as {cls.__name__.lower()}_{name}"
-        )
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-        raise DeclarationError(f"{cls.__name__}.{name}: a field's name is snake case of at most 40 ASCII characters")
 
 
 def _check_key(description: EntityDescription, key: Index | Unique) -> None:
@@ -398,11 +387,12 @@ def _checks(cls: type[Entity], named: Mapping[str, str]) -> dict[str, str]:
             raise DeclarationError(f"{cls.__name__}.{name}: two checks are named {name!r}; rename the one in checks=")
         if declaration.check:
             checks[name] = declaration.check
-    for name in checks:
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-            raise DeclarationError(
-                f"{cls.__name__}: the check {name!r} needs a name in snake case of at most 40 characters"
-            )
+    for name, condition in checks.items():
+        problem = bare_word_problem(condition, frozenset(cls.model_fields))
+        if not SNAKE.fullmatch(name):
+            problem = f"needs a name in snake case of at most {LONGEST_NAME} characters"
+        if problem:
+            raise DeclarationError(f"{cls.__name__}: the check {name!r}: {problem}")
     return checks
 
 
@@ -424,7 +414,6 @@ def _input_model(cls: type[Entity], suffix: str, fields: Sequence[FieldDescripti
                 Field(default=field_.declaration.default, description=field_.declaration.description),
             )
     model = create_model(f"{cls.__name__}{suffix}", __base__=Input, __module__=cls.__module__, **definitions)
-    model.entity = cls
     if any(field_.kind.document is not None for field_ in fields):
         model.__pydantic_validator__ = validator(exact(model.__pydantic_core_schema__))
     return model

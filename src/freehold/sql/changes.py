@@ -144,7 +144,7 @@ def clashes_statement(
         )
     table = schemas.table(entity.table)
     body = (
-        f"select {', '.join(columns) or 'true'} from {table} as t cross join lateral jsonb_populate_record(t, {values}::jsonb) as m "
+        f"select {', '.join(columns) or 'true'} from {table} as t cross join lateral jsonb_populate_record(t.*, {values}::jsonb) as m "
         f"where t.organization_id = e.organization_id and t.id = {arguments.add(id, 'uuid')}"
     )
     return Statement(in_context(schemas, body), tuple(arguments.values))

@@ -199,7 +199,7 @@ def update_text(entity: EntityDescription, schemas: Schemas, fields: tuple[str, 
     )
     alive = "t.deleted_at is null" if entity.soft_delete else "true"
     found = (
-        f"select t.id, t.version, {alive} as alive, g.version as expected, jsonb_populate_record(t, g.changes) as new "
+        f"select t.id, t.version, {alive} as alive, g.version as expected, jsonb_populate_record(t.*, g.changes) as new "
         f"from given as g join {table} as t on t.organization_id = $2 and t.id = g.id "
         f"order by t.id for {_lock(entity, fields)} of t"
     )
@@ -273,7 +273,7 @@ def changed_text(
         after: whether only ids after one are asked for.
         named: whether only these ids are.
     """
-    new = "jsonb_populate_record(t, $1->'changes') as new"
+    new = "jsonb_populate_record(t.*, $1->'changes') as new"
     found = _matching(entity, schemas, of, f"t.id, t.version, {new}", _lock(entity, fields), after, named)
     set_ = ", ".join(f"{quoted(name)} = (f.new).{quoted(name)}" for name in fields)
     differs = f"({_names(fields, 't.')}) is distinct from ({', '.join(f'(f.new).{quoted(name)}' for name in fields)})"

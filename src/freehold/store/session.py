@@ -112,14 +112,14 @@ class Session(Reads, BulkWrites):
 
     @overload
     async def sql(
-        self, model: type[ModelT], statement: Any, *, limit: int = 1_000, **values: Any
+        self, model: type[ModelT], statement: Any, /, *, limit: int = 1_000, **values: Any
     ) -> Sequence[ModelT]: ...
     @overload
     async def sql(
-        self, model: None, statement: Any, *, limit: int = 1_000, **values: Any
+        self, model: None, statement: Any, /, *, limit: int = 1_000, **values: Any
     ) -> Sequence[dict[str, Any]]: ...
     async def sql(
-        self, model: type[BaseModel] | None, statement: Any, *, limit: int = 1_000, **values: Any
+        self, model: type[BaseModel] | None, statement: Any, /, *, limit: int = 1_000, **values: Any
     ) -> Sequence[Any]:
         """A hand-written query: read-only, under row-level security, with named parameters that are always bound.
 
@@ -130,7 +130,7 @@ class Session(Reads, BulkWrites):
                 `extract(epoch from ...)` and a bytea as `encode(..., 'hex')` where the model has a timedelta or bytes.
             statement: SQL with `:name` parameters, or a SQLAlchemy Core select. Tables need no schema.
             limit: rows at most, 1 to 10,000; more are an error, not a cut.
-            values: the parameters. One named `limit`, `model` or `statement` needs another name.
+            values: the parameters. One named `limit` needs another name.
 
         Raises:
             ValidationError: the SQL is wrong, a parameter is missing, or a row does not fit the model.
@@ -138,7 +138,7 @@ class Session(Reads, BulkWrites):
         """
         return await query(self._messenger, model, statement, values, limit)
 
-    async def explain(self, statement: Any, **values: Any) -> Mapping[str, Any]:
+    async def explain(self, statement: Any, /, **values: Any) -> Mapping[str, Any]:
         """PostgreSQL's plan for a hand-written query, as its JSON; the query is not run."""
         return await explain(self._messenger, statement, values)
 
@@ -223,10 +223,11 @@ class Session(Reads, BulkWrites):
         self,
         entity: type[Entity],
         id: UUID,
+        amounts: Mapping[str, int | Decimal] | None = None,
         /,
         *,
         ack: Literal["durable", "memory"] = "durable",
-        **amounts: int | Decimal,
+        **named: int | Decimal,
     ) -> None:
         """Adds to numbers of a record: `increment(Resource, id, views=1, likes=-1)`.
 
@@ -237,16 +238,17 @@ class Session(Reads, BulkWrites):
         Args:
             entity: the record's.
             id: the record's.
+            amounts: by field, int or Decimal; negative ones subtract. Null counts as 0.
             ack: `"durable"` returns when it is committed. `"memory"` returns at once: it is committed soon after, and at the latest when
                 the database is closed; what cannot be is told in the program's log and in `Database.increments`.
-            amounts: by field, int or Decimal; negative ones subtract. Null counts as 0.
+            named: more amounts. A field that is called `ack` must be in `amounts`.
 
         Raises:
             NotFoundError: the record is not there, or deleted.
             ValidationError: a field cannot be incremented, or the sum breaks a rule of the entity.
             UnavailableError: too many increments wait already. With `ack="memory"` only this one, and wrong amounts, are raised.
         """
-        await increment(self._messenger, entity, id, ack, amounts)
+        await increment(self._messenger, entity, id, ack, {**(amounts or {}), **named})
 
     def unit_of_work(self, key: str | None = None) -> UnitOfWork:
         """Changes of many records that are made together or not at all, in one message.

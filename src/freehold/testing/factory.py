@@ -52,7 +52,7 @@ class Factory:
         self._taken: dict[str, set[tuple[Any, ...]]] = {}
         self._defined: dict[str, dict[str, Any]] = {}
 
-    def define(self, entity: type[Entity], **values: Any) -> None:
+    def define(self, entity: type[Entity], /, **values: Any) -> None:
         """Says what records of an entity get instead of what the factory would choose.
 
             factory.define(Order, number=lambda number: f"A-{number:04}", currency="EUR")
@@ -68,7 +68,7 @@ class Factory:
         _check_names(description, values)
         self._defined.setdefault(description.name, {}).update(values)
 
-    def build(self, entity: type[EntityT], **values: Any) -> Input:
+    def build(self, entity: type[EntityT], /, **values: Any) -> Input:
         """The input of a record, without a database: `session.create(Order, factory.build(Order))`.
 
         A required reference that is not given gets an id that no record has.
@@ -87,7 +87,7 @@ class Factory:
             given[field.name] = new_id()
         return self._input(description, given, self._next(description))
 
-    async def create(self, entity: type[EntityT], **values: Any) -> EntityT:
+    async def create(self, entity: type[EntityT], /, **values: Any) -> EntityT:
         """A record in the database, with the records that it must refer to.
 
         Args:
@@ -101,7 +101,7 @@ class Factory:
         """
         return await self._create(entity, values, ())
 
-    async def create_many(self, entity: type[EntityT], number: int, **values: Any) -> list[EntityT]:
+    async def create_many(self, entity: type[EntityT], number: int, /, **values: Any) -> list[EntityT]:
         """So many records, each as from `create`.
 
         Args:
