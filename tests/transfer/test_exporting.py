@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from freehold import Database, Session
+from freehold import AnswerBounds, Application, Database, Session
 from freehold.errors import FileError, FreeholdError, ValidationError
 from freehold.store.reader import Reader
 from freehold.transfer import Format, export_file, import_file
-from tests.conftest import new_context
+from tests.conftest import Server, new_context
 from tests.world import Contact, Customer, Level, Order
 
 OWN = [name for name in Customer.Create.model_fields if name not in ("tax_number", "code")]
@@ -113,27 +113,41 @@ async def test_pages_of_every_length_bring_each_record_once(acme: Session, rival
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     assert lines == ["name,credit", *(f"Customer {number:04},{number}.00" for number in range(1_499, 9, -1))]
     assert (result.records, result.columns, seen[-1]) == (1_490, ("name", "credit"), 1_490)
-    assert seen == [100, 500, 1_490]
+    assert seen == [10, 50, 210, 850, 1_490]
     assert list(tmp_path.iterdir()) == [path]
 
 
-async def test_large_records_come_in_small_pages(acme: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    from freehold.transfer import exporting
+SMALL_PAGES = Application("tests", [Customer, Contact, Order], bounds=AnswerBounds(bytes=20_000, page=10_000))
 
-    limits: list[int] = []
+
+@pytest.mark.parametrize("size", [100, 4_000, 15_000, 30_000])
+async def test_pages_end_by_their_bytes(
+    server: Server, database_name: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Whatever records weigh: no page has more than its bytes and one record, and each record comes once."""
+    pages: list[tuple[int, int]] = []
     listed = Reader.list
 
     async def noted(self: Reader, *arguments: Any, limit: int, **more: Any) -> Any:
-        limits.append(limit)
-        return await listed(self, *arguments, limit=limit, **more)
+        page = await listed(self, *arguments, limit=limit, **more)
+        pages.append((limit, len(page.json or b"")))
+        return page
 
-    monkeypatch.setattr(exporting, "PAGE_BYTES", 40_000)
-    monkeypatch.setattr(Reader, "list", noted)
-    await acme.create_many(Customer, ({"name": "x", "tags": ["y" * 9_000]} for _ in range(120)))
-    data = await exported(acme, Customer, Format("jsonl"))
-    assert data.count(b"\n") == 120
-    assert limits[0] == 100
-    assert 1 <= limits[1] <= 5
+    async with Database.open(server.address(database_name), SMALL_PAGES) as database:
+        session = database.session(await new_context(database))
+        rows = [{"name": f"{n:03}", "tags": ["y" * size if n % 7 else "small"]} for n in range(60)]
+        await session.create_many(Customer, rows)
+        monkeypatch.setattr(Reader, "list", noted)
+        for form, order in ((Format("jsonl"), "name"), (Format(), "-name")):
+            pages.clear()
+            data = await exported(session, Customer, form, order_by=order, fields=["name", "tags"])
+            names = [line["name"] for line in map(json.loads, data.splitlines())] if form.name == "jsonl" else None
+            found = names or [line.split(",")[0] for line in data.decode().splitlines()[1:]]
+            assert found == sorted((row["name"] for row in rows), reverse=order[0] == "-")
+            assert max(length for _, length in pages) < 10_000 + size + 1_000
+            assert pages[0][0] == 10
+            if size > 10_000:
+                assert pages[5][0] <= 3  # PostgreSQL is asked for no more than will be taken
 
 
 async def test_private_fields_only_where_they_are_asked_for(acme: Session) -> None:

@@ -13,7 +13,7 @@ __all__ = ["GzipStream", "accepts_gzip", "compressible", "gzipped", "gzipped_hea
 Headers = list[tuple[bytes, bytes]]
 
 _GZIP = 31  # zlib's word for the format with gzip's header, in its largest window
-_THREADED = 256 * 1024
+_THREADED = 64 * 1024
 """Bytes from which on a thread compresses, so that other requests need not wait."""
 _TEXT = (b"application/json", b"application/problem+json", b"application/x-ndjson", b"text/", b"application/javascript")
 _NEVER = b"text/event-stream"
@@ -76,7 +76,12 @@ class GzipStream:
     def __init__(self, level: int) -> None:
         self._compressor = zlib.compressobj(level, zlib.DEFLATED, _GZIP)
 
-    def part(self, body: bytes, *, last: bool) -> bytes:
+    async def part(self, body: bytes, *, last: bool) -> bytes:
         """A part, compressed."""
+        if len(body) >= _THREADED:
+            return await asyncio.to_thread(self._made, body, last)
+        return self._made(body, last)
+
+    def _made(self, body: bytes, last: bool) -> bytes:  # called by place, in a thread
         made = self._compressor.compress(body) if body else b""
         return made + self._compressor.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)

@@ -120,7 +120,7 @@ class Reply:
             held["headers"] = gzipped_headers(held["headers"], None)
             await self._send(held)
         if self._stream is not None:
-            body = self._stream.part(body, last=not more)
+            body = await self._stream.part(body, last=not more)
         return {"type": "http.response.body", "body": body, "more_body": more}
 
 

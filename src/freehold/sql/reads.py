@@ -29,6 +29,7 @@ __all__ = [
     "list_rows_statement",
     "list_statement",
     "row_json",
+    "shortened",
 ]
 
 
@@ -187,6 +188,20 @@ def list_statement(
         lock: locks the rows of the page. The one beyond it is not read then, and does not go with a search or a total.
     """
     return _page(shape, filter_, sorts, limit, schemas, search, start, backward, total, deleted, lock, as_json=True)
+
+
+def shortened(statement: Statement, most: int) -> Statement:
+    """A `list_statement` whose page ends with the row by which its JSON has so many bytes; it has one row at least.
+
+    Args:
+        statement: without a total.
+        most: bytes.
+    """
+    counted = (
+        f"select q.*, sum(octet_length(q.j::text)) over (rows unbounded preceding) as size from ({statement.text}) as q"
+    )
+    text = f"select c.* from ({counted}) as c where c.size - octet_length(c.j::text) < {most}"
+    return Statement(text, statement.arguments)
 
 
 def list_rows_statement(

@@ -127,14 +127,18 @@ class Messenger:
         rows = await self.rows(statement)
         return rows[0] if rows else {}
 
-    async def rows(self, statement: Statement) -> Sequence[Any]:
+    async def rows(self, statement: Statement, *, bounded: bool = True) -> Sequence[Any]:
         """The rows of a statement that was built for this context, and only reads; each with its columns in order and by name.
+
+        Args:
+            statement: what is asked.
+            bounded: whether they may be refused for their size; False for a statement that bounds it.
 
         Raises:
             TooLargeError: they are larger than an answer may be.
         """
         self.check_open()
-        arguments, most = self._sealed(statement.arguments), self.store.bounds.bytes
+        arguments, most = self._sealed(statement.arguments), self.store.bounds.bytes if bounded else None
         return await self.channel.fetch(statement.text, arguments, timeout=self.timeout, most=most)
 
     async def call(self, text: str, arguments: Values = ()) -> Row:

@@ -37,6 +37,7 @@ from freehold.sql.reads import (
     get_statement,
     list_rows_statement,
     list_statement,
+    shortened,
 )
 from freehold.sql.statements import Statement
 from freehold.store.messages import Messenger, checked_id
@@ -287,8 +288,16 @@ class Reader:
         as_json: bool,
         lock: Lock | None = None,
         vocabulary: Vocabulary | None = None,
+        most: int | None = None,
     ) -> Page[Any]:
-        """One page. Where a vocabulary is given, nothing else may be named."""
+        """One page.
+
+        Args: as in `Reads.list`, and:
+            lock: locks the records.
+            vocabulary: what may be named; None is all.
+            most: bytes of JSON by which the page ends, before its limit; for pages of JSON without a total. It may end with the last
+                record, so that the next page is empty. Such a page has no other bound.
+        """
         entity = self._store.registry[cls]
         if after is not None and before is not None:
             raise ValidationError.single(
@@ -313,7 +322,7 @@ class Reader:
             return Page([], json=b"[]" if as_json else None, total=0 if with_total else None)
         if shape.plain and not as_json:
             return await self._row_page(cls, asked, with_total=with_total)
-        return await self._json_page(asked, with_total=with_total, as_json=as_json)
+        return await self._json_page(asked, with_total=with_total, as_json=as_json, most=most)
 
     async def _row_page(self, cls: type[EntityT], asked: "_Asked", *, with_total: bool) -> Page[EntityT]:
         """A page of plain records, from rows of columns."""
@@ -347,13 +356,19 @@ class Reader:
             raise validation_error(error, f"{shape.entity.name} as it is stored") from None
         return parsed
 
-    async def _json_page(self, asked: "_Asked", *, with_total: bool, as_json: bool) -> Page[Any]:
+    async def _json_page(
+        self, asked: "_Asked", *, with_total: bool, as_json: bool, most: int | None = None
+    ) -> Page[Any]:
         """A page of anything, from JSON that PostgreSQL made."""
+        # Of a page that ends by its bytes, none beyond it is read: a large record takes as long to make as to send.
+        limit = asked.limit if most is None else asked.limit - 1
         statement = list_statement(
-            asked.shape, asked.condition, asked.sorts, asked.limit, self._store.schemas,
+            asked.shape, asked.condition, asked.sorts, limit, self._store.schemas,
             search=asked.search, start=asked.start, backward=asked.backward, total=with_total, deleted=asked.deleted, lock=asked.lock,
         )  # fmt: skip
-        rows = await self._messenger.rows(statement)
+        if most is not None:
+            statement = shortened(statement, most)
+        rows = await self._messenger.rows(statement, bounded=most is None)
         total = rows[0]["total"] if with_total else None
         found = [row for row in rows if row["j"] is not None] if with_total else rows
         page = found[: asked.limit]
@@ -364,7 +379,9 @@ class Reader:
             total=total,
             ends=lambda: [asked.place_in(row) for row in (page[0], page[-1])],
             near=asked.continued and bool(page),
-            far=asked.goes_on(len(found)),
+            far=asked.goes_on(len(found))
+            if most is None
+            else len(found) == asked.limit or sum(map(len, records)) >= most,
             backward=asked.backward,
             signer=self._store.signer,
             binding=asked.binding,

@@ -1,5 +1,11 @@
-"""Export of records: page by page in keyset order, at constant memory."""
+"""Export of records: page by page in keyset order, at constant memory.
 
+A page ends by its bytes (`AnswerBounds.page`), so that large records come in short pages, one by one at last. It is made and written in a
+thread: others need not wait for it.
+"""
+
+import asyncio
+import codecs
 import csv
 import gzip
 import io
@@ -23,12 +29,13 @@ from freehold.transfer.formats import Format, format_of
 
 __all__ = ["ExportResult", "export_file", "export_parts"]
 
-PAGE_BYTES = 2_000_000
-"""Bytes of JSON that a page should have; its number of records follows."""
-FIRST_PAGE, LARGEST_PAGE = 100, 1_000
+FIRST_PAGE, LARGEST_PAGE = 10, 1_000
+"""Records of pages. The first one is short: how large records are is not known yet, and PostgreSQL reads all of a page."""
 
 Target = Path | str | IO[bytes]
 """Where records go: a path, `-` for standard output, or an open binary file."""
+_Write = Callable[[dict[str, Any]], None]
+"""Writes one record, as JSON values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +97,9 @@ async def export_file(
     count = 0
     with _opened(target, form) as file:
         write = _writer(file, form, columns)
-        async for page in _pages(reads, entity, where, order_by, select, include, private=private, deleted=deleted):
-            for record in page:
-                write(record)
-            count += len(page)
+        pages = _pages(write, reads, entity, where, order_by, select, include, private=private, deleted=deleted)
+        async for records in pages:
+            count += records
             if progress is not None:
                 progress(count)
     return ExportResult(count, tuple(".".join(column) for column in columns))
@@ -124,9 +130,10 @@ async def export_parts(
     store = reads.reader.store
     columns = _columns(store.registry[entity], vocabulary or store.registry, fields, private=False)
     select, include = _asked(columns)
-    text = io.StringIO(newline="")
-    write = _writer(text, form, columns)
+    sink = _Sink(form.encoding)
+    write = _writer(sink, form, columns)
     pages = _pages(
+        write,
         reads,
         entity,
         where,
@@ -138,15 +145,43 @@ async def export_parts(
         search=search,
         vocabulary=vocabulary,
     )
-    async for page in pages:
-        for record in page:
-            write(record)
-        yield text.getvalue().encode(form.encoding)
-        text.seek(0)
-        text.truncate()
+    async for _ in pages:
+        yield sink.taken()
+
+
+class _Sink:
+    """Text that is written, as the bytes of a file.
+
+    Args:
+        encoding: of the file.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self._encoder = codecs.getincrementalencoder(encoding)()
+        self._parts: list[bytes] = []
+
+    def write(self, text: str) -> int:
+        """Adds a text."""
+        self._parts.append(self._encoder.encode(text))
+        return len(text)
+
+    def taken(self) -> bytes:
+        """What was written since it was taken last."""
+        made = b"".join(self._parts)
+        self._parts.clear()
+        return made
+
+
+def _write_page(write: _Write, page: bytes) -> int:
+    """Writes the records of a page, and says how many there were."""
+    records: list[dict[str, Any]] = parsed(page)
+    for record in records:
+        write(record)
+    return len(records)
 
 
 async def _pages(
+    write: _Write,
     reads: Reads,
     entity: type[Entity],
     where: Mapping[str, Any] | None,
@@ -158,21 +193,22 @@ async def _pages(
     deleted: bool,
     search: str | None = None,
     vocabulary: Vocabulary | None = None,
-) -> AsyncIterator[list[dict[str, Any]]]:
-    """The records page by page, as JSON values. The pages' length follows from how large the records are."""
-    after, limit = None, FIRST_PAGE
+) -> AsyncIterator[int]:
+    """Writes the records page by page, and says how many there were in each. The pages' length follows from how large the records are."""
+    after, limit, most = None, FIRST_PAGE, reads.reader.store.bounds.page
     while True:
         page = await reads.reader.list(
             entity, where=where, search=search, order_by=order_by, select=select, include=include, private=private,
             deleted=deleted, limit=limit, after=after, before=None, with_total=False, as_json=True, vocabulary=vocabulary,
+            most=most,
         )  # fmt: skip
-        text = page.json or b"[]"
-        records: list[dict[str, Any]] = parsed(text)
-        yield records
-        after = page.next
+        text, after = page.json or b"[]", page.next
+        count, size = await asyncio.to_thread(_write_page, write, text), len(text)
+        del page, text  # nothing is held of it while the next one is read
+        yield count
         if after is None:
             return
-        limit = max(1, min(LARGEST_PAGE, limit * 4, PAGE_BYTES * max(len(records), 1) // len(text)))
+        limit = max(1, min(LARGEST_PAGE, limit * 4, most * max(count, 1) // size))
 
 
 def _columns(
@@ -215,7 +251,7 @@ def _asked(columns: Sequence[tuple[str, ...]]) -> tuple[list[str], dict[str, Inc
     return own or ["id"], {name: Include(select=names) for name, names in related.items()}
 
 
-def _writer(file: IO[str], form: Format, columns: Sequence[tuple[str, ...]]) -> Callable[[dict[str, Any]], None]:
+def _writer(file: IO[str] | _Sink, form: Format, columns: Sequence[tuple[str, ...]]) -> _Write:
     names = [".".join(column) for column in columns]
     if form.name == "jsonl":
 
