@@ -168,7 +168,7 @@ async def test_columns_know_when_they_came(site: Site, own: Connection) -> None:
     async with plain(site.server.address(site.name)) as raw:
         assert len(await raw.fetch("select * from freehold.absent_columns($1)", moment)) == len(absent)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await raw.fetch("select * from freehold.columns")
+            await raw.fetch("select * from freehold.column_names")
 
 
 async def test_setup_of_an_empty_database_is_at_the_newest_revision(site: Site, own: Connection) -> None:

@@ -50,7 +50,7 @@ async def session(server: Server, name: str) -> AsyncIterator[Session]:
                     version,
                     datetime.fromisoformat(f"{at}-10T00:00:00+00:00"),
                 )
-            await admin.execute("update freehold.columns set added_at = '2019-01-01'")
+            await admin.execute("update freehold.column_names set added_at = '2019-01-01'")
             await admin.execute("alter table freehold.log enable row level security")
         yield session
 

@@ -203,7 +203,7 @@ async def test_a_past_that_is_open_while_the_log_is_pruned_is_refused_from_then_
         Database.open(server.address(name), application, size=1) as database,
     ):
         await admin.execute(JANUARY)
-        await admin.execute("update freehold.columns set added_at = '2019-01-01'")
+        await admin.execute("update freehold.column_names set added_at = '2019-01-01'")
         session = database.session(await new_context(database))
         customer = await session.create(Customer, name="a")
         async with session.as_of(datetime(2020, 1, 5, tzinfo=UTC)) as past:

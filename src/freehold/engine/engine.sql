@@ -109,84 +109,6 @@ insert into {engine}.settings
 select 'undated_until', case when exists (select from {engine}.seals) then (clock_timestamp() + interval '1 day')::text else '-infinity' end
 on conflict (name) do nothing;
 
--- block: columns
--- When each column came to be, or got another type: reads of the past tell by it what did not exist then.
-create table if not exists {engine}.columns (
-    table_name text collate "C" not null,
-    column_name text collate "C" not null,
-    added_at timestamptz not null,
-    type text collate "C" not null,
-    primary key (table_name, column_name)
-);
-
--- Notes the columns that are new since the last time, and forgets those that are gone. Called wherever tables were changed.
-create or replace function {engine}.note_columns() returns void
-language sql volatile set search_path = pg_catalog, pg_temp as $$
-    with actual as (
-        select c.relname::text as table_name, a.attname::text as column_name, format_type(a.atttypid, null) as type
-        from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
-        where n.nspname = '{tables_name}' and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
-    ), gone as (
-        delete from {engine}.columns k where not exists (
-            select from actual a where a.table_name = k.table_name and a.column_name = k.column_name)
-    )
-    insert into {engine}.columns as k select table_name, column_name, now(), type from actual
-    on conflict (table_name, column_name) do update set added_at = excluded.added_at, type = excluded.type where k.type <> excluded.type
-$$;
-
--- The columns that a moment did not know yet.
-create or replace function {engine}.absent_columns(moment timestamptz) returns table (table_name text, column_name text)
-language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
-    select k.table_name, k.column_name from {engine}.columns k where k.added_at > moment order by 1, 2
-$$;
-
--- The columns of a table that a change at a moment could not know as they are now: they came later, or had another type.
-create or replace function {engine}.younger_columns(of text, moment timestamptz) returns text[]
-language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
-    select array(select k.column_name from {engine}.columns k where k.table_name = of and k.added_at > moment)
-$$;
-
--- The names that the classes of a table have had: the log knows records by the name of their class.
-create table if not exists {engine}.entities (
-    relation regclass not null,
-    entity text collate "C" not null,
-    since timestamptz not null default clock_timestamp(),
-    primary key (relation, entity)
-);
-
--- Notes under which name each table's triggers write now. Called wherever they were made.
-create or replace function {engine}.note_entities() returns void
-language sql volatile set search_path = pg_catalog, pg_temp as $$
-    with newest as (
-        select distinct on (k.relation) k.relation, k.entity from {engine}.entities k order by k.relation, k.since desc
-    ), gone as (
-        delete from {engine}.entities k where not exists (select from pg_class c where c.oid = k.relation)
-    )
-    insert into {engine}.entities (relation, entity)
-    select c.oid, split_part(encode(t.tgargs, 'escape'), '\000', 1)
-    from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = '{tables_name}' and t.tgname = 'log_create'
-        and not exists (select from newest w where w.relation = c.oid and w.entity = split_part(encode(t.tgargs, 'escape'), '\000', 1))
-    on conflict (relation, entity) do update set since = excluded.since
-$$;
-
--- All names that the records of a class may have in the log: its own, and those that its table had before and no other has now.
-create or replace function {engine}.known_as(name text) returns text[]
-language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
-    with newest as (
-        select distinct on (k.relation) k.relation, k.entity from {engine}.entities k order by k.relation, k.since desc
-    ), own as (
-        select w.relation from newest w where w.entity = name
-        union all
-        select k.relation from {engine}.entities k where k.entity = name and not exists (select from newest w where w.entity = name)
-    )
-    select array(
-        select name
-        union
-        select k.entity from own o join {engine}.entities k on k.relation = o.relation
-        where not exists (select from newest w where w.entity = k.entity and w.relation <> k.relation))
-$$;
-
 -- block: migrations
 -- Which revision the tables have: that of the last row; null is before the first. Rows are only added.
 create table if not exists {engine}.revisions (
@@ -401,6 +323,223 @@ begin
     return null;
 end $$;
 
+-- block: names
+-- What columns and classes have been called. A row of the log has the names that held when it was written; it is read under those that hold now.
+-- A position of the log says from when a name holds: a table whose names change is locked, so that all of its rows before are written before it.
+
+-- Each column under each name and type that it has had. `until` is null for those that hold now.
+-- A table's rows are found again after a rename by its oid, and a column by its number. A dump that is restored gives out other ones: `relation` is
+-- dumped as a name and `oid` as a number, so that the two differ then, and columns are found by their names.
+create table if not exists {engine}.column_names (
+    id bigint not null,
+    relation regclass not null,
+    oid oid not null,
+    number smallint not null,
+    name text collate "C" not null,
+    type text collate "C" not null,
+    since bigint not null,
+    until bigint,
+    added_at timestamptz not null,
+    primary key (id, since)
+);
+create index if not exists column_names_relation_idx on {engine}.column_names (relation, name);
+
+-- The position that the next change gets.
+create or replace function {engine}.next_position() returns bigint
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+    select case when is_called then last_value + 1 else last_value end from {engine}.log_position
+$$;
+
+-- Notes which columns are new, renamed, of another type, or gone since the last time. Called in the transaction that has changed tables.
+create or replace function {engine}.note_columns() returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    _place bigint := {engine}.next_position();
+begin
+    delete from {engine}.column_names k where not exists (select from pg_class c where c.oid = k.relation);
+    update {engine}.column_names k set oid = k.relation, number = coalesce((select a.attnum from pg_attribute a
+        where a.attrelid = k.relation and a.attname = k.name and a.attnum > 0 and not a.attisdropped and k.until is null), 0)
+    where k.oid <> k.relation;
+    update {engine}.column_names k set until = _place where k.until is null and not exists (select from pg_attribute a
+        where a.attrelid = k.relation and a.attnum = k.number and a.attname = k.name and format_type(a.atttypid, a.atttypmod) = k.type);
+    insert into {engine}.column_names as k (id, relation, oid, number, name, type, since, added_at)
+    select coalesce(w.id, (select coalesce(max(m.id), 0) from {engine}.column_names m) + row_number() over ()), c.oid, c.oid, a.attnum,
+        a.attname, format_type(a.atttypid, a.atttypmod), case when t.known then _place else 0 end, coalesce(w.added_at, now())
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
+        cross join lateral (select exists (select from {engine}.column_names o where o.relation = c.oid)) as t (known)
+        left join lateral (
+            select o.id, o.added_at from {engine}.column_names o where o.relation = c.oid and o.number = a.attnum order by o.since desc limit 1
+        ) w on true
+    where n.nspname = '{tables_name}' and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
+        and not exists (select from {engine}.column_names o where o.relation = c.oid and o.number = a.attnum and o.until is null)
+    on conflict (id, since) do update set name = excluded.name, type = excluded.type, number = excluded.number, until = null;
+end $$;
+
+-- The release before this one kept one name of each column, and when it got its type. Where a table's columns are not all of one age, it is not
+-- known what types they had: type '?'.
+do $$
+declare
+    _place bigint;
+begin
+    perform {engine}.note_columns();
+    if to_regclass('{engine}.columns') is not null then
+        _place := {engine}.next_position();
+        update {engine}.column_names k set added_at = o.added_at from {engine}.columns o, pg_class c
+        where c.oid = k.relation and o.table_name = c.relname and o.column_name = k.name;
+        with changed as (
+            update {engine}.column_names k set since = _place
+            where k.since = 0 and _place > 0 and k.added_at > (select min(o.added_at) from {engine}.column_names o where o.relation = k.relation)
+            returning k.*
+        )
+        insert into {engine}.column_names (id, relation, oid, number, name, type, since, until, added_at)
+        select id, relation, oid, number, name, '?', 0, _place, added_at from changed;
+        drop table {engine}.columns;
+    end if;
+end $$;
+
+-- The columns that a moment did not know yet.
+create or replace function {engine}.absent_columns(moment timestamptz) returns table (table_name text, column_name text)
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select c.relname::text, k.name from {engine}.column_names k join pg_class c on c.oid = k.relation
+    where k.until is null and k.added_at > moment order by 1, 2
+$$;
+
+-- For programs of the release before: the columns of a table that a change at a moment could not know as they are now.
+create or replace function {engine}.younger_columns(of text, moment timestamptz) returns text[]
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select array(select k.name from {engine}.column_names k where k.relation = to_regclass(format('%I.%I', '{tables_name}', of)) and k.until is null
+        and (k.added_at > moment or exists (select from {engine}.column_names o where o.id = k.id and o.until is not null)))
+$$;
+
+-- From which position on a table's rows in the log have the names and types that hold now.
+create or replace function {engine}.shaped_at(of regclass) returns bigint
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select coalesce(max(k.until), 0) from {engine}.column_names k where k.relation = of
+$$;
+
+-- A row of the log under the names that its columns have now. Those that are gone are together under the name that no column can have, ''.
+-- A name that no column had at the position is that of the column which had it nearest to the position: somebody renamed it by hand.
+create or replace function {engine}.renamed(of regclass, place bigint, data jsonb) returns jsonb
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select coalesce(jsonb_object_agg(t.name, t.value order by t.far desc) filter (where t.name is not null), '{{}}')
+        || case when bool_or(t.name is null) then jsonb_build_object('', jsonb_object_agg(t.key, t.value) filter (where t.name is null)) else '{{}}' end
+    from (
+        select v.key, n.name, p.far, case -- 2.00 is an integer, which PostgreSQL does not read from this text
+            when n.type in ('bigint', 'integer') and jsonb_typeof(v.value) = 'number' then to_jsonb(trim_scale(v.value::numeric)) else v.value end as value
+        from jsonb_each(data) v
+        left join lateral (
+            select k.id, greatest(k.since - place, place + 1 - coalesce(k.until, place + 1), 0) as far
+            from {engine}.column_names k where k.relation = of and k.name = v.key order by 2, k.since limit 1
+        ) p on true
+        left join {engine}.column_names n on n.id = p.id and n.until is null
+    ) t
+$$;
+
+-- What of a row of the log the columns of now cannot hold, or not without loss where it has to be exact. The row has the names of now.
+create or replace function {engine}.unfit(model anyelement, data jsonb, exact boolean) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    _unfit jsonb := '{{}}';
+    _read jsonb;
+    _key text;
+    _value jsonb;
+begin
+    begin
+        _read := to_jsonb(jsonb_populate_record(model, data));
+    exception when others then
+        _read := null;
+    end;
+    for _key, _value in select * from jsonb_each(data) loop
+        continue when _key = '' or jsonb_typeof(_value) = 'null' or _read->_key = _value;
+        begin
+            if not {engine}.held(_value, to_jsonb(jsonb_populate_record(model, jsonb_build_object(_key, _value)))->_key, exact) then
+                _unfit := _unfit || jsonb_build_object(_key, _value);
+            end if;
+        exception when others then
+            _unfit := _unfit || jsonb_build_object(_key, _value);
+        end;
+    end loop;
+    return _unfit;
+end $$;
+
+-- Whether a value says what another one said, which had another type. Where it has to be exact, numbers have the same digits, and moments are the
+-- same. Otherwise it is enough that a date comes from a date: PostgreSQL reads words such as 'today' too.
+create or replace function {engine}.held(was jsonb, now jsonb, exact boolean) returns boolean
+language sql stable parallel safe set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+    select case
+        when jsonb_typeof(now) = 'number' then not exact or (was #>> '{{}}')::numeric = now::numeric
+        when jsonb_typeof(now) = 'string' and now #>> '{{}}' ~ '^\d{{4,6}}-\d\d-\d\d(T\d\d:\d\d:\d\d|$)' and was #>> '{{}}' <> now #>> '{{}}'
+            then was #>> '{{}}' ~ '^\d{{4,6}}-\d\d-\d\d' and (not exact or (was #>> '{{}}')::timestamptz = (now #>> '{{}}')::timestamptz)
+        when jsonb_typeof(now) = 'string' and now #>> '{{}}' ~ '^\d\d:\d\d:\d\d' then was #>> '{{}}' ~ case when exact then '^\d\d:\d\d' else '^\d' end
+        else true end
+$$;
+
+-- A row of the log as far as the columns of now can hold it.
+create or replace function {engine}.as_now(model anyelement, of regclass, place bigint, data jsonb) returns jsonb
+language plpgsql stable as $$
+declare
+    _renamed jsonb := {engine}.renamed(of, place, data);
+begin
+    return _renamed - array(select jsonb_object_keys({engine}.unfit(model, _renamed, false)));
+end $$;
+
+-- The names that the classes of a table have had, each from a position on: the log knows records by the name of their class.
+create table if not exists {engine}.entity_names (
+    relation regclass not null,
+    entity text collate "C" not null,
+    since bigint not null,
+    primary key (relation, since)
+);
+
+-- Notes under which name each table's triggers write now. Called wherever they were made.
+create or replace function {engine}.note_entities() returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+    with gone as (
+        delete from {engine}.entity_names k where not exists (select from pg_class c where c.oid = k.relation)
+    )
+    insert into {engine}.entity_names (relation, entity, since)
+    select c.oid, w.entity, case when l.entity is null then 0 else {engine}.next_position() end
+    from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+        cross join lateral (select split_part(encode(t.tgargs, 'escape'), '\000', 1)) as w (entity)
+        left join lateral (select k.entity from {engine}.entity_names k where k.relation = c.oid order by k.since desc limit 1) l on true
+    where n.nspname = '{tables_name}' and t.tgname = 'log_create' and l.entity is distinct from w.entity
+    on conflict (relation, since) do update set entity = excluded.entity
+$$;
+
+-- The release before this one did not know from which position on a name holds.
+do $$
+begin
+    if to_regclass('{engine}.entities') is not null then
+        insert into {engine}.entity_names select k.relation, k.entity, row_number() over (partition by k.relation order by k.since) - 1
+        from {engine}.entities k on conflict do nothing;
+        drop table {engine}.entities;
+    end if;
+end $$;
+
+-- All names that the records of a class may have in the log, and for a name that other classes have had too the positions at which it was this one's.
+create or replace function {engine}.names_of(class text) returns table (alias text, span int8multirange)
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    with spans as (
+        select k.relation, k.entity, int8range(k.since, lead(k.since) over (partition by k.relation order by k.since)) as span
+        from {engine}.entity_names k
+    ), own as (
+        select s.relation from spans s where s.entity = class and upper_inf(s.span)
+        union all
+        select s.relation from spans s where s.entity = class and not exists (select from spans o where o.entity = class and upper_inf(o.span))
+    )
+    select s.entity, case when bool_and(s.relation in (select relation from own)) then null
+        else range_agg(s.span) filter (where s.relation in (select relation from own)) end
+    from spans s where s.entity in (select o.entity from spans o where o.relation in (select relation from own)) group by s.entity
+    union all
+    select class, null where not exists (select from own)
+$$;
+
+-- For programs of the release before: the names of a class that no other one has had.
+create or replace function {engine}.known_as(name text) returns text[]
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select array(select name union select n.alias from {engine}.names_of(name) n where n.span is null)
+$$;
+
 -- block: read
 -- Ends a statement whose answer has become larger than it may be. Volatile, so that the planner does not call it beforehand.
 create or replace function {engine}.too_large(most bigint) returns boolean
@@ -481,6 +620,8 @@ grant select on {engine}.log to {application};
 grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
     {engine}.now(), {engine}.new_id(), {engine}.extend_log(integer), {engine}.keep_log(), {engine}.log_begins(), {engine}.enter_past(uuid, text),
     {engine}.absent_columns(timestamptz), {engine}.younger_columns(text, timestamptz), {engine}.known_as(text), {engine}.too_large(bigint),
+    {engine}.names_of(text), {engine}.shaped_at(regclass), {engine}.renamed(regclass, bigint, jsonb), {engine}.unfit(anyelement, jsonb, boolean),
+    {engine}.held(jsonb, jsonb, boolean), {engine}.as_now(anyelement, regclass, bigint, jsonb),
     {engine}.read(uuid, text, text, jsonb, integer), {engine}.read(uuid, text, text, jsonb, integer, bigint),
     {engine}.leave_nothing(),
     {engine}.explain(uuid, text, text, jsonb) to {application};

@@ -162,7 +162,7 @@ end $$;
 -- The names that a table's class has had: what its records are called in the log.
 create or replace function {engine}.logged_as(target regclass) returns text[]
 language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
-    select array(select k.entity from {engine}.entities k where k.relation = target)
+    select array(select distinct k.entity from {engine}.entity_names k where k.relation = target)
 $$;
 
 -- Brings back what the soft deletion of records took along: the records that it deleted have its moment, and those that lost their reference
@@ -201,7 +201,8 @@ begin
                     ), released as (
                         select distinct on (u.record_id) u.record_id, r.record_id as parent from removal r join {engine}.log u
                             on u.organization_id = $1 and u.request_id = r.request_id and u.xid = r.xid and u.kind = ''change'' and u.entity = any ($4)
-                        where u.old->>%2$L = r.record_id::text and u.new->>%2$L is null
+                        where {engine}.renamed(%1$L::regclass, u.position, u.old)->>%2$L = r.record_id::text
+                            and {engine}.renamed(%1$L::regclass, u.position, u.new)->>%2$L is null
                         order by u.record_id, u.position desc
                     ), back as (
                         update %1$s x set %2$I = released.parent, version = x.version + 1, updated_at = $5, updated_by = $6

@@ -23,6 +23,7 @@ class Wanted:
         record_id, actor_id, request_id: only of these, where given.
         before: only at earlier positions.
         limit: changes at most.
+        gone: whether columns that are not there any more are told too.
     """
 
     shapes: Sequence[Shape]
@@ -31,6 +32,7 @@ class Wanted:
     request_id: str | None
     before: int | None
     limit: int
+    gone: bool
 
 
 def changes_statement(wanted: Wanted, schemas: Schemas) -> Statement:
@@ -53,7 +55,7 @@ def changes_statement(wanted: Wanted, schemas: Schemas) -> Statement:
     told = (
         "select l.position, l.known as entity, l.record_id, l.action, l.version, "
         "l.at, l.actor_id, l.request_id, l.client_ip, l.user_agent, "
-        f"{_rows(wanted.shapes, 'old', arguments, schemas)} as old, {_rows(wanted.shapes, 'new', arguments, schemas)} as new "
+        f"{_rows(wanted, 'old', arguments, schemas)} as old, {_rows(wanted, 'new', arguments, schemas)} as new "
         f"from ({found}) as l order by l.position desc"
     )
     body = f"{before}select row_to_json(c) as j from ({told}) as c"
@@ -65,38 +67,47 @@ def _of(shapes: Sequence[Shape], arguments: Arguments, schemas: Schemas) -> tupl
     if len(shapes) == 1:
         return "", literal(shapes[0].entity.name), schemas.changes(shapes[0].entity)
     names = arguments.add([shape.entity.name for shape in shapes], "text[]")
-    aliases = f"unnest({schemas.own('known_as')}(n.name)) as k (alias)"
-    known = f"select n.name, k.alias from unnest({names}) as n (name) cross join lateral {aliases}"
-    condition = "l.entity = any ((select array_agg(k.alias) from _known as k)::text[])"
+    known = f"select n.name, k.alias, k.span from unnest({names}) as n (name) cross join lateral {schemas.own('names_of')}(n.name) as k"
+    same = "from _known as k where k.alias = l.entity and coalesce(l.position <@ k.span, true)"
+    condition = f"l.entity = any ((select array_agg(k.alias) from _known as k)::text[]) and exists (select {same})"
     return (
         f"with _known as materialized ({known}) ",
-        "(select k.name from _known as k where k.alias = l.entity limit 1)",
+        f"(select k.name {same} limit 1)",
         f"l.organization_id = e.organization_id and l.kind = 'change' and {condition}",
     )
 
 
-def _rows(shapes: Sequence[Shape], column: str, arguments: Arguments, schemas: Schemas) -> str:
+def _rows(wanted: Wanted, column: str, arguments: Arguments, schemas: Schemas) -> str:
     """A logged row, whatever its entity."""
-    if len(shapes) == 1:
-        return _row(shapes[0], column, arguments, schemas)
-    cases = (f"when {literal(shape.entity.name)} then {_row(shape, column, arguments, schemas)}" for shape in shapes)
-    return f"case l.known {' '.join(cases)} end"
+    rows = {shape.entity.name: _row(shape, column, arguments, schemas, gone=wanted.gone) for shape in wanted.shapes}
+    if len(rows) == 1:
+        return next(iter(rows.values()))
+    return f"case l.known {' '.join(f'when {literal(name)} then {row}' for name, row in rows.items())} end"
 
 
-def _row(shape: Shape, column: str, arguments: Arguments, schemas: Schemas) -> str:
-    """A logged row as JSON. Where a column had another type then, its value is as it is in the log."""
+def _row(
+    shape: Shape, column: str, arguments: Arguments, schemas: Schemas, *, gone: bool = False, exact: bool = True
+) -> str:
+    """A logged row as JSON, under the names that its columns have now. What they cannot hold is told as it is in the log.
+
+    Args:
+        gone: whether columns that are not there any more are told too, as an object under the name ''.
+        exact: whether a value that a column could hold with a loss, such as fewer places, counts as one that it cannot hold.
+    """
     # Through the row type, so that a value has the same JSON shape as in every other answer.
     row = row_json(shape, "r", arguments, schemas)
-    table = schemas.table(shape.entity.table)
-    younger = f"{schemas.own('younger_columns')}({literal(shape.entity.table)}, l.at)"
-    told = ", ".join(literal(field.name) for field in shape.fields)
-    raw = (
-        f"select jsonb_object_agg(y.name, l.{column} -> y.name) from unnest({younger}) as y (name) "
-        f"where l.{column} ? y.name and y.name in ({told})"
-    )
+    table, relation = schemas.table(shape.entity.table), schemas.relation(shape.entity)
+    names = ", ".join([literal(field.name) for field in shape.fields] + ([literal("")] if gone else []))
+    older = f"l.position < {schemas.shaped(shape.entity)}"
+    data = f"case when {older} then {schemas.own('renamed')}({relation}, l.position, l.{column}) else l.{column} end"
+    unfit = f"case when {older} then {schemas.own('unfit')}(null::{table}, d.data, {literal(exact)}) else '{{}}' end"
+    told = "u.data || jsonb_strip_nulls(jsonb_build_object('', d.data -> ''))" if gone else "u.data"
+    odd = f"select jsonb_object_agg(o.key, o.value) from jsonb_each({told}) as o where o.key in ({names})"
     return (
-        f"(select {row}::jsonb || coalesce(({raw}), '{{}}') "
-        f"from jsonb_populate_record(null::{table}, l.{column} - {younger}) as r where l.{column} is not null)"
+        f"(select {row}::jsonb || coalesce(({odd}), '{{}}') from (select {data} as data offset 0) as d "
+        f"cross join lateral (select {unfit} as data offset 0) as u "
+        f"cross join lateral jsonb_populate_record(null::{table}, d.data - array(select jsonb_object_keys(u.data))) as r "
+        f"where l.{column} is not null)"
     )
 
 
@@ -104,8 +115,9 @@ def version_statement(shape: Shape, id: UUID, version: int, schemas: Schemas) ->
     """A record as it was in a version, from the log: column `row`, and the names of the columns it had then in `had`."""
     arguments = Arguments()
     row = _row(shape, "new", arguments, schemas)
+    renamed = f"{schemas.own('renamed')}({schemas.relation(shape.entity)}, l.position, l.new)"
     body = (
-        f"select {row} as row, array(select jsonb_object_keys(l.new)) as had "
+        f"select {row} as row, array(select jsonb_object_keys({renamed})) as had "
         f"from {schemas.own('log')} as l where {schemas.changes(shape.entity)} "
         f"and l.record_id = {arguments.add(id, 'uuid')} and l.version = {arguments.add(version, 'integer')} "
         "and l.new is not null order by l.position desc limit 1"

@@ -57,8 +57,22 @@ class Schemas:
 
     def changes(self, entity: EntityDescription) -> str:
         """The condition that a row `l` of the log is a change of the entity, whatever its class was called then."""
-        names = f"(select {self.own('known_as')}({literal(entity.name)}))::text[]"
-        return f"l.organization_id = e.organization_id and l.kind = 'change' and l.entity = any ({names})"
+        known = f"from {self.own('names_of')}({literal(entity.name)}) as k"
+        names = f"(select array_agg(k.alias order by k.alias) {known})::text[]"
+        # A name that other classes have had too counts where it was this one's: null is everywhere.
+        span = f"((select array_agg(k.span order by k.alias) {known})::int8multirange[])[array_position({names}, l.entity)]"
+        return (
+            f"l.organization_id = e.organization_id and l.kind = 'change' and l.entity = any ({names}) "
+            f"and coalesce(l.position <@ {span}, true)"
+        )
+
+    def shaped(self, entity: EntityDescription) -> str:
+        """The position of the log from which on the entity's rows have the names and types that hold now."""
+        return f"(select {self.own('shaped_at')}({self.relation(entity)}))"
+
+    def relation(self, entity: EntityDescription) -> str:
+        """An entity's table, as an argument of a function."""
+        return f"{literal(self.table(entity.table))}::regclass"
 
     @property
     def entry(self) -> str:

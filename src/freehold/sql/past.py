@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from freehold.model.description import EntityDescription
 from freehold.model.index_keys import IndexKey
-from freehold.sql.identifiers import Schemas, literal, quoted
+from freehold.sql.identifiers import Schemas, quoted
 
 __all__ = ["Past"]
 
@@ -40,15 +40,16 @@ class Past(Schemas):
             return ", ".join([*own, *(self._key(entity, key, alias) for key in entity.index_keys)])
 
         changed = f"{self.changes(entity)} and l.at > e.moment"
-        others = [literal(column) for of, column in sorted(self.absent) if of == entity.table]
-        # What a column held that had another type then is no value of today's.
-        old = f"x.old - array[{', '.join(others)}]::text[]" if others else "x.old"
+        # Older rows have the names and types that held when they were written.
+        now = f"{self.own('as_now')}(null::{table}, {self.relation(entity)}, x.position, x.old)"
+        old = f"case when x.position < {self.shaped(entity)} then {now} else x.old end"
         # The id comes from the log's own column, so that a condition on it reaches the log's index.
         return (
             f"(select {columns('n', 'n.id')} from {table} as n where n.organization_id = e.organization_id "
             f"and not exists (select from {log} as l where {changed} and l.record_id = n.id) "
             f"union all select {columns('r', 'x.record_id')} from "
-            f"(select distinct on (l.record_id) l.record_id, l.old from {log} as l where {changed} order by l.record_id, l.position) as x "
+            f"(select distinct on (l.record_id) l.record_id, l.position, l.old from {log} as l where {changed} "
+            "order by l.record_id, l.position) as x "
             f"cross join lateral jsonb_populate_record(null::{table}, {old}) as r where x.old is not null)"
         )
 

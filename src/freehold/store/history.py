@@ -1,7 +1,7 @@
 """Changes from the log: of a record, of an entity, of an actor or of a request."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -39,7 +39,10 @@ class Change:
         actor_id: the user on whose behalf it was made.
         request_id: the request that made it.
         client_ip, user_agent: where that came from.
-        diff: the values before and after of each field that changed: `{"credit": (Decimal("5.00"), Decimal("7.50"))}`.
+        diff: the values before and after of each field that changed: `{"credit": (Decimal("5.00"), Decimal("7.50"))}`. A field has the name
+            that it has now. A value that its type of now cannot hold is as it was then, as the log's JSON has it.
+        dropped: the same of columns that are not there any more, under the names that they had; with `private` only, because nobody
+            knows any more which of them were private.
     """
 
     position: int
@@ -53,6 +56,7 @@ class Change:
     client_ip: str | None
     user_agent: str | None
     diff: Mapping[str, tuple[Any, Any]]  # Any: a field's value
+    dropped: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 async def history(
@@ -99,6 +103,7 @@ async def history(
         request_id=request_id,
         before=before,
         limit=parse_limit(limit),
+        gone=private,
     )
     rows = await messenger.rows(changes_statement(wanted, store.schemas))
     changes: list[Change] = []
@@ -132,6 +137,7 @@ def _change(entity: EntityDescription, row: Mapping[str, Any]) -> Change:
         for name in entity.fields
         if name not in UNTOLD and (name in old or name in new) and old.get(name) != new.get(name)
     }
+    was, became = old.get("") or {}, new.get("") or {}
     # The same value can be spelled in two ways in a document.
     diff = {name: (before, after) for name, (before, after) in values.items() if before != after}
     return Change(
@@ -146,6 +152,11 @@ def _change(entity: EntityDescription, row: Mapping[str, Any]) -> Change:
         client_ip=row["client_ip"],
         user_agent=row["user_agent"],
         diff=diff,
+        dropped={
+            name: (was.get(name), became.get(name))
+            for name in sorted({*was, *became})
+            if was.get(name) != became.get(name)
+        },
     )
 
 

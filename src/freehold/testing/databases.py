@@ -136,7 +136,7 @@ class Databases:
             async with connect(address) as connection:
                 await connection.execute(clock_function(application.schemas, "now"))
                 # A test's time may be set to before the database was made: its columns have always been there.
-                await connection.execute(f"update {application.schemas.own('columns')} set added_at = '-infinity'")
+                await connection.execute(f"update {application.schemas.own('column_names')} set added_at = '-infinity'")
             await self._connection.execute(f"alter database {quoted(draft)} rename to {quoted(name)}")
             # A copy needs its template to itself: nobody else shall connect to it.
             await self._connection.execute(f"alter database {quoted(name)} allow_connections false")
