@@ -247,13 +247,21 @@ class Application:
         """All that is declared, as JSON-able values: what generators read. See `freehold.functions.manifest`."""
         return manifest_of(self.name, self.registry, list(self.functions), self.grants)
 
-    async def setup(self, administrator: Address, passwords: dict[str, str], *, secret: str | None = None) -> bool:
+    async def setup(
+        self,
+        administrator: Address,
+        passwords: dict[str, str],
+        *,
+        secret: str | None = None,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> bool:
         """Creates roles and schema in a database.
 
         Args:
             administrator: a superuser, or the database's owner with CREATEROLE.
             passwords: by role name; the application role needs one to log in.
             secret: seals contexts; by default the application role's password. See `freehold.model.seal`.
+            report: is called with a line of text now and then while the rows of new counters are counted.
 
         Returns:
             Whether anything was done; False where the schema is there already.
@@ -265,7 +273,7 @@ class Application:
         async with connect(administrator) as connection:
             if not await self._roles_ready(administrator, connection, passwords):
                 await create_roles(connection, self.roles, passwords)
-            changed = await install(connection, self.plan(), self.schemas, self.roles)
+            changed = await install(connection, self.plan(), self.schemas, self.roles, report)
             if changed and self.migrations is not None:
                 await _stamp(self, connection, self.migrations)
             await keep_seal(connection, self.schemas, seal)

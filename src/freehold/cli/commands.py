@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated
@@ -90,13 +91,19 @@ def setup(
         application = load_application(target)
         password = os.environ.get(PASSWORD) or _asked_password(as_json)
         passwords = {application.roles.application: password}
-        changed = asyncio.run(application.setup(Address(url=url), passwords, secret=os.environ.get(SEAL)))
+        secret = os.environ.get(SEAL)
+        changed = asyncio.run(application.setup(Address(url=url), passwords, secret=secret, report=_report(as_json)))
         if as_json:
             print_json({"changed": changed, "role": application.roles.application})
         elif changed:
             console.print(f"The schema is there. Connect as [bold]{application.roles.application}[/].")
         else:
             console.print("The schema is there already; nothing was changed.")
+
+
+def _report(as_json: bool) -> Callable[[str], None]:
+    """Prints what takes long, where a person reads."""
+    return lambda text: None if as_json else console.print(f"  {escape(text)}", highlight=False)
 
 
 def _asked_password(as_json: bool) -> str:

@@ -67,7 +67,8 @@ async def _found(
         def report(progress: Progress) -> None:
             nonlocal records
             records = progress.records
-            status.update(f"organization {progress.organizations:,}: {records:,} records, {number:,} counters differ")
+            place = f"{progress.entity}, organization {progress.organizations:,}"
+            status.update(f"{place}: {records:,} records, {number:,} counters differ")
 
         async with connect(Address(url=url)) as connection:
             async for drift in reconciled(

@@ -299,6 +299,7 @@ def _work(work: Work) -> dict[str, Any]:
             for revision, groups, _ in work.revisions
         ],
         "derived": [asdict(mending) for mending in work.mendings],
+        "counting": list(work.counting),
     }
 
 
@@ -328,6 +329,8 @@ def _show(work: Work) -> None:
             f"derived: {escape(mending.change)}" + (f" [dim]({escape(mending.lock)})[/]" if mending.lock else ""),
             highlight=False,
         )
+    if work.counting:
+        console.print(f"counters: count the rows of {escape(', '.join(work.counting))}, in steps", highlight=False)
 
 
 def _careful(step: Step) -> str:

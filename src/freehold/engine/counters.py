@@ -1,5 +1,8 @@
 """What keeps declared counters: triggers on the table whose records are counted.
 
+The triggers count what happens from their transaction on. The rows that are there before are counted afterwards, in steps
+(`freehold.engine.reconcile`); a setting notes which declarations have been counted.
+
 They are statement triggers with transition tables: a statement changes each record's counter once, however many rows it
 is about. Counters are locked in the order of their records' ids, so that statements that meet wait for each other and do
 not deadlock. The functions run as the owner, because the application role may not write a counter, and under the row-level
@@ -10,13 +13,14 @@ logged before that of its counter.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from freehold.model.counters import Counter
 from freehold.model.description import EntityDescription
 from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["counted", "counter_drops", "counter_objects"]
+__all__ = ["Counts", "counter_drops", "counter_objects", "declared", "setting"]
 
 _EVENTS = {
     "create": ("insert", "referencing new table as new_rows"),
@@ -35,9 +39,9 @@ def counter_objects(entity: EntityDescription, schemas: Schemas, counters: Seque
         schemas: the names of the schemas.
         counters: which count them.
     """
-    setting = literal(f"counters.{entity.name}")
     if not counters:
-        return [*counter_drops(entity, schemas), f"delete from {schemas.own('settings')} where name = {setting}"]
+        noted = literal(setting(entity))
+        return [*counter_drops(entity, schemas), f"delete from {schemas.own('settings')} where name = {noted}"]
     table = schemas.table(entity.table)
     statements = []
     for event, (change, rows) in _EVENTS.items():
@@ -47,7 +51,18 @@ def counter_objects(entity: EntityDescription, schemas: Schemas, counters: Seque
             f"create or replace trigger tally_{event} after {change} on {table} {rows} for each statement execute function {function}()",
             f"revoke all on function {function}() from public",
         ]
-    return [*statements, *_recount(entity, schemas, counters)]
+    earlier = f"drop function if exists {_function(entity, schemas, 'recount')}()"  # an earlier release counted by it
+    return [*statements, earlier, _begun(entity, schemas, counters)]
+
+
+def setting(entity: EntityDescription) -> str:
+    """The name of the setting that notes the counters of an entity's records."""
+    return f"counters.{entity.name}"
+
+
+def declared(entity: EntityDescription, counters: Sequence[Counter]) -> str:
+    """What the setting says once all rows are counted: where it says anything else, the rows are to be counted anew."""
+    return json.dumps([[c.name, c.reference.name, list(c.where.items()), entity.soft_delete] for c in counters])
 
 
 def counter_drops(entity: EntityDescription, schemas: Schemas) -> list[str]:
@@ -56,18 +71,49 @@ def counter_drops(entity: EntityDescription, schemas: Schemas) -> list[str]:
     return [f"drop function if exists {functions} cascade"]
 
 
-def counted(counter: Counter, schemas: Schemas, record: str) -> str:
-    """The number that a counter should have, as a subquery.
+@dataclass(frozen=True)
+class Counts:
+    """The numbers that the counters of one entity should have, for a few records of one organization.
+
+    Each counted table is read once for each reference: a group for each record, and a filtered count for each counter.
 
     Args:
-        counter: which.
+        counters: of one entity.
         schemas: the names of the schemas.
-        record: the alias of the record's row.
     """
-    return (
-        f"(select count(*) from {schemas.table(counter.counted.table)} as c where c.organization_id = {record}.organization_id "
-        f"and c.{quoted(counter.reference.name)} = {record}.id and {_counts(counter, 'c')})"
-    )
+
+    counters: Sequence[Counter]
+    schemas: Schemas
+
+    @property
+    def columns(self) -> str:
+        """What each counter `k0, k1, ...` of the record `t` says, and what `c0, c1, ...` there is."""
+        return "".join(
+            f", t.{quoted(each.field.name)} as k{place}, coalesce(c{place}, 0) as c{place}"
+            for place, each in enumerate(self.counters)
+        )
+
+    @property
+    def source(self) -> str:
+        """The records `t` with their groups. `$1` is the organization, `$2` the array of the records' ids."""
+        joins = "".join(f" left join ({text}) as g{place} on g{place}.id = t.id" for place, text in self._groups())
+        table = self.schemas.table(self.counters[0].entity.table)
+        return f"{table} as t{joins} where t.organization_id = $1 and t.id = any ($2)"
+
+    def _groups(self) -> Iterator[tuple[int, str]]:
+        keys = dict.fromkeys((each.counted.table, each.reference.name) for each in self.counters)
+        for number, (table, reference) in enumerate(keys):
+            counts = "".join(
+                f", count(*) filter (where {_counts(each, 'r')}) as c{place}"
+                for place, each in enumerate(self.counters)
+                if (each.counted.table, each.reference.name) == (table, reference)
+            )
+            column = f"r.{quoted(reference)}"
+            yield (
+                number,
+                f"select {column} as id{counts} from {self.schemas.table(table)} as r "
+                f"where r.organization_id = $1 and {column} = any ($2) group by {column}",
+            )
 
 
 def _function(entity: EntityDescription, schemas: Schemas, event: str) -> str:
@@ -151,47 +197,12 @@ def _term(counters: Sequence[Counter], reference: str, row: str) -> str:
     return f"select r.organization_id, r.{quoted(reference)} as id, {values} from {row}_rows as r"
 
 
-def _recount(entity: EntityDescription, schemas: Schemas, counters: Sequence[Counter]) -> list[str]:
-    """A function for the owner that counts all records anew, and its call where the declarations have changed."""
-    function, setting = _function(entity, schemas, "recount"), literal(f"counters.{entity.name}")
-    told = literal(
-        json.dumps([[c.name, c.reference.name, list(c.where.items()), entity.soft_delete] for c in counters])
-    )
-    groups = _by_entity(counters)
-    tables = [schemas.table(name) for name in dict.fromkeys((entity.table, *groups))]
-    updates = "\n    ".join(_update(schemas, name, group) for name, group in groups.items())
-    # Row-level security holds for the owner too. It is lifted in this transaction alone, under a lock that nobody gets past.
-    lifted = "\n    ".join(f"alter table {table} no force row level security;" for table in tables)
-    restored = "\n    ".join(f"alter table {table} force row level security;" for table in tables)
-    return [
-        f"""
-create or replace function {function}() returns void
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $freehold$
-begin
-    {lifted}
-    {updates}
-    {restored}
-end $freehold$""",
-        f"revoke all on function {function}() from public",
-        f"""
-do $freehold$
-begin
-    if not exists (select from {schemas.own("settings")} where name = {setting} and value = {told}) then
-        perform {function}();
-        insert into {schemas.own("settings")} values ({setting}, {told}) on conflict (name) do update set value = excluded.value;
-    end if;
-end $freehold$""",
-    ]
-
-
-def _update(schemas: Schemas, name: str, counters: Sequence[Counter]) -> str:
-    """Sets the counters of one entity's records that are not what they should be."""
-    columns = ", ".join(quoted(counter.field.name) for counter in counters)
-    numbers = ", ".join(f"{counted(counter, schemas, 'p')} as c{place}" for place, counter in enumerate(counters))
-    sets = ", ".join(f"{quoted(c.field.name)} = n.c{place}" for place, c in enumerate(counters))
-    wrong = " or ".join(f"n.{quoted(c.field.name)} <> n.c{place}" for place, c in enumerate(counters))
-    table = schemas.table(name)
+def _begun(entity: EntityDescription, schemas: Schemas, counters: Sequence[Counter]) -> str:
+    """Notes new counters where no row is there that they could miss: the triggers have locked the counted table already."""
+    names = dict.fromkeys((entity.table, *(each.entity.table for each in counters)))
+    empty = " and ".join(f"pg_relation_size({literal(schemas.table(name))}) = 0" for name in names)
+    noted, told = literal(setting(entity)), literal(declared(entity, counters))
     return (
-        f"update {table} as t set {sets} from (select p.organization_id, p.id, {columns}, {numbers} from {table} as p) as n "
-        f"where t.organization_id = n.organization_id and t.id = n.id and ({wrong});"
+        f"insert into {schemas.own('settings')} select {noted}, {told} where {empty} "
+        "on conflict (name) do update set value = excluded.value"
     )

@@ -1,14 +1,14 @@
 """Creates roles and schema from the declarations.
 
 Everything happens in one transaction under one advisory lock: two programs that start at once do not race, and a
-failure leaves nothing behind. A digest of all that was created is kept, so that a start on an unchanged schema is one
-query. Tables that exist are never altered here: where they differ from the declarations, the error lists how.
+failure leaves nothing behind. Only the rows that declared counters count are counted after it, in steps. A digest of all that
+was created is kept, so that a start on an unchanged schema is one query. Tables that exist are never altered here: where they
+differ from the declarations, the error lists how.
 """
 
 import asyncio
-import contextlib
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sqlalchemy.schema import CreateIndex
 
@@ -17,13 +17,15 @@ from freehold.engine.blocks import Roles
 from freehold.engine.catalog import differences
 from freehold.engine.plan import DIALECT, Plan, plan
 from freehold.engine.protection import is_altered
+from freehold.engine.reconcile import count_anew
+from freehold.engine.roles import empower_owner
 from freehold.engine.settings import configure_role
 from freehold.engine.tables import build_tables
 from freehold.errors import ConfigurationError, DatabaseError, RoleError, UniqueError, ValidationError
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas, literal, quoted
 
-__all__ = ["Plan", "create_roles", "empower_owner", "install", "installed_digest", "keep_digest", "plan"]
+__all__ = ["Plan", "create_roles", "install", "installed_digest", "keep_digest", "plan"]
 
 _ROLE_ATTEMPTS = 6
 
@@ -65,13 +67,16 @@ async def _create_role(connection: Connection, name: str, login: str) -> None:
         await connection.execute(f"alter role {quoted(name)} {login}")
 
 
-async def install(connection: Connection, planned: Plan, schemas: Schemas, roles: Roles) -> bool:
-    """Makes the schema what the plan says.
+async def install(
+    connection: Connection, planned: Plan, schemas: Schemas, roles: Roles, report: Callable[[str], None]
+) -> bool:
+    """Makes the schema what the plan says, and counts what new counters have not counted yet.
 
     Args:
         connection: of an administrator who may act as the owner.
         planned: from `plan`.
         schemas, roles: the same as for the plan.
+        report: is told in words how far the counting is.
 
     Returns:
         Whether anything was done; False where the schema is this plan's already.
@@ -79,7 +84,13 @@ async def install(connection: Connection, planned: Plan, schemas: Schemas, roles
     Raises:
         ConfigurationError: tables exist that differ from the declarations.
     """
-    async with exclusive(connection, schemas), connection.transaction():
+    async with exclusive(connection, schemas):
+        made = await _make(connection, planned, schemas, roles)
+        return await count_anew(connection, planned.registry, schemas, roles, report) or made
+
+
+async def _make(connection: Connection, planned: Plan, schemas: Schemas, roles: Roles) -> bool:
+    async with connection.transaction():
         await configure_role(connection, schemas, roles)
         same = await installed_digest(connection, schemas) == planned.digest
         if same and not await is_altered(connection, schemas, list(planned.tables)):
@@ -103,25 +114,6 @@ async def install(connection: Connection, planned: Plan, schemas: Schemas, roles
         await connection.fetch(f"select {schemas.own('note_columns')}()")
         await keep_digest(connection, planned, schemas)
     return True
-
-
-async def empower_owner(connection: Connection, roles: Roles) -> None:
-    """Lets the owner create schemas here, and whoever administers act as the owner, where they may not yet.
-
-    Memberships belong to the whole server, as roles do: where the set-up of another database grants the same in this
-    moment, the second grant fails on the first one's row, and is there.
-    """
-    (there,) = await connection.fetch(
-        "select quote_ident(current_database()) as name, has_database_privilege($1, current_database(), 'create') as creates, "
-        "pg_has_role(current_user, $1, 'usage') as usable",
-        roles.owner,
-    )
-    if not there["creates"]:
-        await connection.execute(f"grant create on database {there['name']} to {quoted(roles.owner)}")
-    if not there["usable"]:
-        with contextlib.suppress(UniqueError):
-            async with connection.transaction():
-                await connection.execute(f"grant {quoted(roles.owner)} to current_user")
 
 
 async def installed_digest(connection: Connection, schemas: Schemas) -> str | None:

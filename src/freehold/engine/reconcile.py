@@ -1,56 +1,33 @@
-"""Holding declared counters against the rows that they count, and mending those that differ.
+"""Compares declared counters with the rows that they count, and sets those that differ.
 
-Triggers keep counters in every transaction of the application. They drift only where somebody went around them: with triggers
-switched off (a restore of data alone, a replication role), or as an administrator outside of any context.
+Two callers: `count_anew` after a set-up or a migration that declared a counter, and `freehold counters reconcile`. Triggers keep
+a counter from the transaction on that made them, so it differs only for rows that were there before, or where somebody went
+around the triggers: a restore of data alone, a replication role, an administrator outside of any context.
 
-It goes organization by organization, each in a sealed context of its own, and in batches of records, each a transaction of
-its own. A counter and what it counts are read in one statement, so of one moment: what is under way beside it is not taken for
-drift. Where it mends, it locks the records that differ and compares again: whoever counts on them waits, and adds to what is
-right.
+It goes through the organizations of each entity, and through their records in steps: see `freehold.engine.recounting`.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from freehold.engine.blocks import Roles
-from freehold.engine.counters import counted
-from freehold.engine.install import empower_owner
+from freehold.engine.counters import Counts, declared, setting
+from freehold.engine.recounting import Drift, Session, batches
+from freehold.engine.roles import empower_owner
 from freehold.errors import ConfigurationError
 from freehold.model.counters import Counter
+from freehold.model.description import EntityDescription
 from freehold.model.registry import Registry, suggestion
-from freehold.postgres.connections import Connection, Row
+from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas, quoted
 
-__all__ = ["Drift", "Progress", "reconcile"]
+__all__ = ["Drift", "Progress", "count_anew", "reconcile", "uncounted"]
 
-BATCH = 500
-"""Records in one transaction."""
-ORGANIZATIONS = 500
-"""Organizations that are asked for at a time."""
-LOCK_WAIT = "10s"
-"""How long a lock on records is waited for."""
-
-
-@dataclass(frozen=True)
-class Drift:
-    """A counter that is not what it should be.
-
-    Args:
-        organization_id: whose.
-        entity: the record's.
-        record_id: the record's id.
-        field: the counter.
-        kept: what it said.
-        counted: what there is.
-    """
-
-    organization_id: UUID
-    entity: str
-    record_id: UUID
-    field: str
-    kept: int
-    counted: int
+EVERY = 2.0
+"""Seconds between two reports."""
+ATTEMPTS = 6
+"""How often a lock is waited for, where rows are counted after a set-up or a migration."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +35,12 @@ class Progress:
     """How far it is.
 
     Args:
-        organizations: that have been begun.
-        records: that have been looked at.
+        entity: whose records are being compared.
+        organizations: of this entity's records that have been begun.
+        records: that have been compared, of all entities.
     """
 
+    entity: str
     organizations: int
     records: int
 
@@ -87,111 +66,116 @@ async def reconcile(
         progress: called after each batch.
 
     Raises:
-        ConfigurationError: there is no such entity, or it has no counter.
-        TimeoutError: records that are to be mended were locked for 10 seconds. What was mended before stays.
+        ConfigurationError: there is no such entity, or it has no counter; or a right counter would break a rule.
+        TimeoutError: a record that is to be mended was locked for 10 seconds. What was mended before stays.
     """
     groups = _chosen(registry, entity)
     await empower_owner(connection, roles)
-    organizations = records = 0
-    async for organization in _organizations(connection, schemas, roles):
-        organizations += 1
-        for counters in groups:
-            after: UUID | None = UUID(int=0)
-            while after is not None:
-                async with connection.transaction():
-                    await _enter(connection, schemas, roles, organization)
-                    seen, after, found = await _compare(connection, schemas, counters, organization, after)
-                    if write and found:
-                        found = await _mend(
-                            connection, schemas, counters, organization, [each.record_id for each in found]
-                        )
-                records += seen
-                if progress is not None:
-                    progress(Progress(organizations, records))
-                for drift in found:
-                    yield drift
+    session = Session(connection, schemas, roles, "freehold counters reconcile")
+    async for drift in _compared(session, groups, write=write, progress=progress or (lambda _: None)):
+        yield drift
+
+
+async def uncounted(connection: Connection, registry: Registry, schemas: Schemas) -> list[EntityDescription]:
+    """The entities whose rows some declared counter has not counted yet.
+
+    Args:
+        connection: of an administrator.
+        registry: the declarations.
+        schemas: the names in the database, which has been set up.
+    """
+    wanted = [each for each in registry.entities.values() if registry.counters_of(each)]
+    if not wanted:
+        return []
+    rows = await connection.fetch(
+        f"select name, value from {schemas.own('settings')} where name = any ($1)", [setting(each) for each in wanted]
+    )
+    noted = {row["name"]: row["value"] for row in rows}
+    return [each for each in wanted if noted.get(setting(each)) != declared(each, registry.counters_of(each))]
+
+
+async def count_anew(
+    connection: Connection, registry: Registry, schemas: Schemas, roles: Roles, report: Callable[[str], None]
+) -> bool:
+    """Counts the rows that were there before their counters were declared, and notes that it is done.
+
+    To be called after the triggers are committed, while holding the lock of set-ups and migrations. Where it was ended before
+    the note, the next call begins again: what is counted already it only reads.
+
+    Args:
+        connection: of an administrator who may act as the owner.
+        registry: the declarations.
+        schemas, roles: the names in the database.
+        report: is told in words how far it is.
+
+    Returns:
+        Whether there was anything to count.
+
+    Raises:
+        ConfigurationError: a record's counter would break a rule.
+        TimeoutError: a record was locked for a minute.
+    """
+    left = await uncounted(connection, registry, schemas)
+    if not left:
+        return False
+    groups = _grouped([each for entity in left for each in registry.counters_of(entity)])
+    session = Session(connection, schemas, roles, "freehold counters", ATTEMPTS, report)
+    told, changed = time.monotonic(), 0
+
+    def progress(now: Progress) -> None:
+        nonlocal told
+        if time.monotonic() >= told + EVERY:
+            told = time.monotonic()
+            report(
+                f"counting: {now.records:,} records, {changed:,} counters set; {now.entity} of organization {now.organizations:,}"
+            )
+
+    report(f"counting the rows for {', '.join(each.name for group in groups for each in group)}")
+    async for _ in _compared(session, groups, write=True, progress=progress):
+        changed += 1
+    async with connection.transaction():
+        await connection.execute(f"set local role {quoted(roles.owner)}")
+        for entity in left:
+            await connection.fetch(
+                f"insert into {schemas.own('settings')} values ($1, $2) on conflict (name) do update set value = excluded.value",
+                setting(entity),
+                declared(entity, registry.counters_of(entity)),
+            )
+    report(f"counted: {changed:,} counters set")
+    return True
+
+
+def _grouped(counters: Iterable[Counter]) -> list[list[Counter]]:
+    """Counters by the entity that has them."""
+    groups: dict[str, list[Counter]] = {}
+    for counter in counters:
+        groups.setdefault(counter.entity.name, []).append(counter)
+    return list(groups.values())
 
 
 def _chosen(registry: Registry, name: str | None) -> list[list[Counter]]:
-    """The counters by the entity that has them."""
+    """The counters of one entity, or of all."""
     if name is not None and name not in registry.entities:
         raise ConfigurationError(f"there is no entity {name!r} here{suggestion(name, registry.entities)}")
-    groups = {
-        each.name: counters
-        for each in registry.entities.values()
-        if (counters := [counter for counter in registry.counters if counter.entity is each])
-    }
-    if name is not None and name not in groups:
-        raise ConfigurationError(f"{name} has no counter{suggestion(name, groups)}")
-    return list(groups.values()) if name is None else [groups[name]]
+    groups = _grouped(registry.counters)
+    if name is None:
+        return groups
+    if found := [group for group in groups if group[0].entity.name == name]:
+        return found
+    raise ConfigurationError(f"{name} has no counter{suggestion(name, [group[0].entity.name for group in groups])}")
 
 
-async def _organizations(connection: Connection, schemas: Schemas, roles: Roles) -> AsyncIterator[UUID]:
-    """All organizations, in the order of their ids."""
-    after = UUID(int=0)
-    while True:
-        async with connection.transaction():
-            await connection.execute(f"set local role {quoted(roles.owner)}")
-            rows = await connection.fetch(
-                f"select id from {schemas.own('organizations')} where id > $1 order by id limit {ORGANIZATIONS}", after
-            )
-        for row in rows:
-            yield row["id"]
-        if len(rows) < ORGANIZATIONS:
-            return
-        after = rows[-1]["id"]
-
-
-async def _enter(connection: Connection, schemas: Schemas, roles: Roles, organization: UUID) -> None:
-    await connection.execute(f"set local role {quoted(roles.owner)}; set local lock_timeout = '{LOCK_WAIT}'")
-    context = '{"request_id": "freehold counters reconcile"}'
-    await connection.fetch(f"select {schemas.own('enter')}($1, {schemas.own('sealed')}($1, $2))", organization, context)
-
-
-async def _compare(
-    connection: Connection, schemas: Schemas, counters: Sequence[Counter], organization: UUID, after: UUID
-) -> tuple[int, UUID | None, list[Drift]]:
-    """A batch of records: how many, the last one where more may follow, and the counters that differ."""
-    table = schemas.table(counters[0].entity.table)
-    rows = await connection.fetch(
-        f"select t.id{_numbers(counters, schemas)} from {table} as t where t.organization_id = $1 and t.id > $2 "
-        f"order by t.id limit {BATCH}",
-        organization,
-        after,
-    )
-    found = [drift for row in rows for drift in _drifts(row, counters, organization)]
-    return len(rows), rows[-1]["id"] if len(rows) == BATCH else None, found
-
-
-async def _mend(
-    connection: Connection, schemas: Schemas, counters: Sequence[Counter], organization: UUID, ids: Sequence[UUID]
-) -> list[Drift]:
-    """Locks records, compares again, and sets what differs; what differed."""
-    table, wanted = schemas.table(counters[0].entity.table), sorted(set(ids), key=lambda one: one.int)
-    chosen = f"from {table} as t where t.organization_id = $1 and t.id = any ($2)"
-    await connection.fetch(f"select {chosen} order by t.id for no key update", organization, wanted)
-    sets = ", ".join(f"{quoted(each.field.name)} = n.c{place}" for place, each in enumerate(counters))
-    wrong = " or ".join(f"n.k{place} <> n.c{place}" for place in range(len(counters)))
-    rows = await connection.fetch(
-        f"update {table} as w set {sets} from (select t.id{_numbers(counters, schemas)} {chosen}) as n "
-        f"where w.organization_id = $1 and w.id = n.id and ({wrong}) returning n.*",
-        organization,
-        wanted,
-    )
-    return [drift for row in rows for drift in _drifts(row, counters, organization)]
-
-
-def _numbers(counters: Sequence[Counter], schemas: Schemas) -> str:
-    """Columns: what each counter says, and what there is."""
-    return "".join(
-        f", t.{quoted(each.field.name)} as k{place}, {counted(each, schemas, 't')} as c{place}"
-        for place, each in enumerate(counters)
-    )
-
-
-def _drifts(row: Row, counters: Sequence[Counter], organization: UUID) -> list[Drift]:
-    return [
-        Drift(organization, each.entity.name, row["id"], each.field.name, row[f"k{place}"], row[f"c{place}"])
-        for place, each in enumerate(counters)
-        if row[f"k{place}"] != row[f"c{place}"]
-    ]
+async def _compared(
+    session: Session, groups: Sequence[Sequence[Counter]], *, write: bool, progress: Callable[[Progress], None]
+) -> AsyncIterator[Drift]:
+    """All counters that differ, of all organizations."""
+    records = 0
+    for counters in groups:
+        counts, entity, begun = Counts(counters, session.schemas), counters[0].entity, 0
+        async for organization in session.organizations(entity):
+            begun += 1
+            async for seen, found in batches(session, counts, organization, write=write):
+                records += seen
+                for drift in found:
+                    yield drift
+                progress(Progress(entity.name, begun, records))

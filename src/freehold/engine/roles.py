@@ -1,13 +1,14 @@
-"""Refuses database roles on which isolation cannot hold, and work without the roles."""
+"""Refuses database roles on which isolation cannot hold, and work without the roles; gives the owner what it needs."""
 
+import contextlib
 from importlib.resources import files
 
 from freehold.engine.blocks import Roles
-from freehold.errors import ConfigurationError, RoleError
+from freehold.errors import ConfigurationError, RoleError, UniqueError
 from freehold.postgres.connections import Connection, Pool
-from freehold.sql.identifiers import Schemas
+from freehold.sql.identifiers import Schemas, quoted
 
-__all__ = ["HARMLESS", "check_role", "require_roles"]
+__all__ = ["HARMLESS", "check_role", "empower_owner", "require_roles"]
 
 HARMLESS = ("pg_use_reserved_connections",)
 """Of PostgreSQL's own roles, those whose members can neither read, change, run nor disturb anything of others. A role of a version to
@@ -73,3 +74,22 @@ async def require_roles(connection: Connection, roles: Roles) -> None:
         raise ConfigurationError(
             f"there is no role {' and no role '.join(missing)}", hint="run 'freehold setup' first: it makes the roles"
         )
+
+
+async def empower_owner(connection: Connection, roles: Roles) -> None:
+    """Lets the owner create schemas here, and whoever administers act as the owner, where they may not yet.
+
+    Memberships belong to the whole server, as roles do: where the set-up of another database grants the same in this
+    moment, the second grant fails on the first one's row, and is there.
+    """
+    (there,) = await connection.fetch(
+        "select quote_ident(current_database()) as name, has_database_privilege($1, current_database(), 'create') as creates, "
+        "pg_has_role(current_user, $1, 'usage') as usable",
+        roles.owner,
+    )
+    if not there["creates"]:
+        await connection.execute(f"grant create on database {there['name']} to {quoted(roles.owner)}")
+    if not there["usable"]:
+        with contextlib.suppress(UniqueError):
+            async with connection.transaction():
+                await connection.execute(f"grant {quoted(roles.owner)} to current_user")

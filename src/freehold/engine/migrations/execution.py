@@ -54,6 +54,7 @@ class Work:
         stamp: the revision that the tables have already, where that is all there is to note.
         notes: what a person should know.
         taken: how the first revision is taken up, where it is half done and cannot simply go on.
+        counting: entities whose rows are counted at the end, for counters that have not counted them yet.
     """
 
     direction: str
@@ -63,6 +64,7 @@ class Work:
     stamp: str | None = None
     notes: Sequence[str] = ()
     taken: Taken | None = None
+    counting: Sequence[str] = ()
 
     @property
     def steps(self) -> list[Step]:
@@ -72,7 +74,7 @@ class Work:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.revisions or self.before or self.mendings or self.stamp)
+        return not (self.revisions or self.before or self.mendings or self.stamp or self.counting)
 
     def with_mendings(self, number: int) -> int | None:
         """The group of the last revision whose transaction makes derived objects again; None for one of their own."""
@@ -451,6 +453,8 @@ def script(work: Work, plan: Plan) -> str:
         lines += ["begin", *keep_revision(plan.schemas, after, work.direction), "commit", ""]
     if not work.revisions and work.mendings:
         lines += ["begin", *_mending_statements(work.mendings, plan), "commit", ""]
+    if work.counting:
+        lines.append(f"-- afterwards run 'freehold migrate up': it counts the rows of {', '.join(work.counting)}")
     return (
         "\n".join(line if not line or line.startswith("--") else f"{line.strip().rstrip(';')};" for line in lines)
         + "\n"

@@ -9,7 +9,7 @@ from freehold.engine.advisory import WAIT, exclusive
 from freehold.engine.catalog import Difference, differences, read_catalog
 from freehold.engine.counters import counter_drops
 from freehold.engine.functions import function_drops
-from freehold.engine.install import empower_owner, installed_digest, keep_digest
+from freehold.engine.install import installed_digest, keep_digest
 from freehold.engine.migrations.execution import LOCK_WAIT, Execution, Work
 from freehold.engine.migrations.folder import Folder, Revision
 from freehold.engine.migrations.mending import Mending, mended, mended_engine
@@ -28,8 +28,9 @@ from freehold.engine.migrations.steps import Group, grouped, planned
 from freehold.engine.migrations.structure import Structure, read_structure
 from freehold.engine.migrations.writing import lines
 from freehold.engine.plan import Plan
+from freehold.engine.reconcile import count_anew, uncounted
 from freehold.engine.references import reference_drops
-from freehold.engine.roles import require_roles
+from freehold.engine.roles import empower_owner, require_roles
 from freehold.engine.search import search_drops, search_refresh
 from freehold.engine.settings import configure_role
 from freehold.errors import MigrationError
@@ -133,7 +134,7 @@ class Migrations:
         await require_roles(connection, self.plan.roles)
         await empower_owner(connection, self.plan.roles)
         if not standing.pending and not state.half and await self._untouched(connection):
-            return Work("up")
+            return Work("up", counting=await self._uncounted(connection))
         structures = await revised_structures(connection, self.plan, self.folder.revisions)
         place = await self._place(connection, state, structures)
         reached = len(self.folder.revisions) if to is None else max(self.folder.index(to), place)
@@ -162,7 +163,16 @@ class Migrations:
                 connection, state, "up", revisions[0], structures[place], structures[place + 1]
             )
         notes += [_taken_note(revisions[0][0])] if taken else []
-        return Work("up", revisions, mended_engine(found, self.plan), mendings, stamp, notes, taken)
+        counting = () if lacking else await self._uncounted(connection)
+        return Work("up", revisions, mended_engine(found, self.plan), mendings, stamp, notes, taken, counting)
+
+    async def _uncounted(self, connection: Connection) -> tuple[str, ...]:
+        """The entities whose rows a declared counter has not counted yet."""
+        schemas = self.plan.schemas
+        (there,) = await connection.fetch("select to_regclass($1) is not null as noted", schemas.own("settings"))
+        registry = self.plan.registry
+        found = await uncounted(connection, registry, schemas) if there["noted"] else list(registry.entities.values())
+        return tuple(each.name for each in found if registry.counters_of(each))
 
     async def _taken(
         self,
@@ -288,6 +298,8 @@ class Migrations:
                 settings = self.plan.schemas.own("settings")
                 await connection.execute(f"delete from {settings} where name in ('installed', 'printed')")
             return []
+        if work.counting:
+            await count_anew(connection, self.plan.registry, self.plan.schemas, self.plan.roles, report)
         return await self._settle(connection)
 
     def locked(self, connection: Connection, *, wait: float = WAIT) -> AbstractAsyncContextManager[None]:
