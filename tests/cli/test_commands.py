@@ -40,7 +40,7 @@ def test_schema_prints_sql_and_json() -> None:
     assert "force row level security" in text
     code, text, _ = run("schema", TARGET, "--json")
     assert code == 0
-    assert any("CREATE TABLE app.customers" in statement for statement in json.loads(text))
+    assert any('CREATE TABLE "app"."customers"' in statement for statement in json.loads(text))
 
 
 def test_manifest_is_json() -> None:

@@ -1,6 +1,7 @@
 """Imports and exports that entities offer."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from freehold.functions import files
 from freehold.functions.arguments import Arguments
 from freehold.functions.pipeline import Call, Pipeline
 from freehold.identity.principal import Origin
+from freehold.transfer.exporting import FIRST_PAGE
 from tests.functions.conftest import as_role
 from tests.functions.shop import shop
 from tests.functions.test_pipeline import count, made
@@ -76,7 +78,7 @@ async def test_an_export_reads_on_when_its_part_was_taken(shop_database: Databas
     assert answer.stream is not None
     assert answer.media == "application/x-ndjson"
     parts = answer.stream
-    assert len((await anext(parts)).splitlines()) == 100
+    assert len((await anext(parts)).splitlines()) == FIRST_PAGE
     late = await made(shop_database, ada, "c999")
     rest = [part async for part in parts]
     assert from_json(rest[-1].splitlines()[-1]) == {"name": late.name}
@@ -152,3 +154,48 @@ async def test_columns_of_what_may_not_be_read_are_refused(shop_database: Databa
         await exported(shop_database, clerk, "orders", fields=["number", "customer.name"])
     with pytest.raises(errors.ValidationError, match=r"'customer\.email' is no field of Order"):
         await imported(shop_database, clerk, "number,total,c\nB,1,a@x.test\n", "orders", map={"c": "customer.email"})
+
+
+@pytest.mark.parametrize("on_duplicate", [None, "error", "skip", "update"])
+@pytest.mark.parametrize("key", [None, ["email"]])
+@pytest.mark.parametrize("updates", [True, False])
+async def test_only_who_may_update_changes_records_by_an_import(
+    shop_database: Database, ada: Principal, key: list[str] | None, on_duplicate: str | None, *, updates: bool
+) -> None:
+    more = {"customers.update"} if updates else set()
+    caller = replace(ada, role="clerk", permissions=frozenset({"customers.import", "customers.create", *more}))
+    await imported(shop_database, ada, "name,email\nAcme,a@x.test\n")
+    text = "name,email\nChanged,a@x.test\n"
+    arguments = {"key": key, "on_duplicate": on_duplicate, "run": "again"}
+    changes = on_duplicate == "update" or (on_duplicate is None and key is not None)
+    if changes and not updates:
+        for dry_run in (True, False):
+            with pytest.raises(errors.ForbiddenError, match=r"customers\.update"):
+                await imported(shop_database, caller, text, **arguments, dry_run=dry_run)
+    elif on_duplicate != "update" or key is not None:
+        await imported(shop_database, caller, text, **arguments)
+    changed = "Changed" in await exported(shop_database, ada)
+    assert changed == (updates and changes and key is not None)
+
+
+async def test_options_of_a_file_are_arguments(shop_database: Database, ada: Principal) -> None:
+    text = "name,email,born,seen_at\nBöhm,b@x.test,31.12.1999,31.12.1999 09:30\n"
+
+    async def content() -> AsyncIterator[bytes]:
+        yield text.encode("latin-1")
+
+    arguments = {"encoding": "iso-8859-1", "dates": "%d.%m.%Y", "timezone": "Europe/Vienna"}
+    result = await shop_database.call("customers.import", arguments, principal=ada, content=content())
+    assert result["first_refused"] == []
+    told = await exported(shop_database, ada, fields=["name", "born", "seen_at"], format="jsonl")
+    assert from_json(told) == {"name": "Böhm", "born": "1999-12-31", "seen_at": "1999-12-31T08:30:00+00:00"}
+    for wrong in ({"encoding": "rot13"}, {"encoding": "idna"}, {"dates": "%d.%m"}, {"timezone": "Mars"}):
+        with pytest.raises(errors.ValidationError):
+            await imported(shop_database, ada, "name\nx\n", **wrong)
+
+
+async def test_formulas_are_guarded_where_it_is_not_said_otherwise(shop_database: Database, ada: Principal) -> None:
+    await made(shop_database, ada, "=1+1", visits=-5)
+    assert await exported(shop_database, ada, fields=["name", "visits"]) == "name,visits\r\n'=1+1,-5\r\n"
+    assert "'" not in await exported(shop_database, ada, fields=["name"], guard=False)
+    assert "'" not in await exported(shop_database, ada, fields=["name"], format="jsonl")

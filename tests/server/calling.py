@@ -36,7 +36,10 @@ async def calling(
     """A server that was started, and callers by name."""
     tokens = Tokens(principals)
     server = WebApplication(
-        database.application, database=database, settings=settings or Settings(), authenticator=tokens
+        database.application,
+        database=database,
+        settings=settings or Settings(docs=True, metrics=True),
+        authenticator=tokens,
     )
     async with server.lifespan():
         transport = httpx.ASGITransport(

@@ -93,7 +93,11 @@ async def serving(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, WebApplication]]:
     """A server that was started, and a client of it, without sockets."""
     server = WebApplication(
-        database.application, database=database, settings=settings or Settings(), api=api or Api(), **more
+        database.application,
+        database=database,
+        settings=settings or Settings(docs=True, metrics=True),
+        api=api or Api(),
+        **more,
     )
     async with server.lifespan():
         transport = httpx.ASGITransport(

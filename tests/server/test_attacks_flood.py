@@ -16,7 +16,7 @@ from tests.server.calling import Callers, calling
 @pytest.fixture
 async def call(shop_database: Database, ada: Principal, eve: Principal) -> AsyncIterator[Callers]:
     """Four places, as many as connections; refusals are told at once."""
-    settings = Settings(limits=Limits(pause=0, wait=10, wait_alone=30, queue=5, queue_alone=5))
+    settings = Settings(metrics=True, limits=Limits(pause=0, wait=10, wait_alone=30, queue=5, queue_alone=5))
     async with calling(shop_database, settings, ada=ada, eve=eve) as callers:
         yield callers
     gates.clear()

@@ -81,7 +81,9 @@ class Site:
         try:
             async with Database.open(self._address, shop, size=4) as database:
                 key = await self._caller(database)
-                server = WebApplication(shop, database=database, settings=Settings(limits=None, access_log=False))
+                server = WebApplication(
+                    shop, database=database, settings=Settings(limits=None, access_log=False, docs=True)
+                )
                 stop, loop = Stop(), asyncio.get_running_loop()
                 self._stop = lambda: loop.call_soon_threadsafe(stop)
                 with bind("127.0.0.1", 0) as bound:

@@ -1,8 +1,10 @@
 """What `/metrics` tells."""
 
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from freehold import Database
@@ -54,6 +56,44 @@ async def test_requests_are_counted_by_function_and_status(database: Database) -
     assert found["freehold_pool_waiting", "0"] == 0
     assert found["freehold_increments_lost_total",] == 0
     assert "secret" not in answer.text
+
+
+TOKEN = "a-secret-for-the-tests"
+
+
+async def test_figures_and_documents_are_closed_unless_they_are_opened(database: Database) -> None:
+    async with serving(database, Settings()) as (client, _):
+        for path in ("/metrics", "/api/openapi.json", "/api/docs", "/api/docs/page.js"):
+            answer = await client.get(path, headers={"authorization": "Bearer "})
+            assert answer.status_code >= 400, path
+            assert "freehold_" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({"metrics": True}, 200),
+        ({"metrics": ("192.0.2.9",)}, 200),  # where the tests' client is
+        ({"metrics": ("10.0.0.0/8", "192.0.2.0/24")}, 200),
+        ({"metrics": ("10.0.0.0/8", "::1")}, 404),
+        ({"metrics_token": TOKEN}, 404),
+        ({"metrics_token": TOKEN, "metrics": ("10.0.0.0/8",)}, 404),
+        ({"metrics_token": TOKEN, "metrics": ("192.0.2.9",)}, 200),
+    ],
+)
+async def test_metrics_are_shown_to_whom_the_settings_name(
+    database: Database, given: dict[str, Any], status: int
+) -> None:
+    async with serving(database, Settings(**given)) as (client, _):
+        assert (await client.get("/metrics")).status_code == status
+        forged = await client.get("/metrics", headers={"x-forwarded-for": "10.0.0.1"})
+        assert forged.status_code == status
+        with_token = await client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+        assert with_token.status_code == (200 if "metrics_token" in given else status)
+        for wrong in (TOKEN, f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer ", "bearer é"):
+            answer = await client.get("/metrics", headers={"authorization": wrong.encode()})
+            assert answer.status_code == status
+    assert TOKEN not in repr(Settings(**given))
 
 
 async def test_metrics_can_be_off_and_openmetrics(database: Database) -> None:

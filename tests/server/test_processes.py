@@ -54,7 +54,7 @@ async def test_what_does_not_end_in_time_is_told_so(server: Server, database_nam
 
 
 async def test_workers_are_replaced_and_stop_together(server: Server, database_name: str, tmp_path: Path) -> None:
-    async with running(server.address(database_name), tmp_path, workers=2) as served:
+    async with running(server.address(database_name), tmp_path, workers=2, metrics=True) as served:
 
         async def pid() -> int:
             async with httpx.AsyncClient(base_url=served.url, timeout=20) as fresh:

@@ -17,11 +17,15 @@ from freehold import AnswerBounds, Application, Database, Session
 from freehold.errors import FileError, FreeholdError, ValidationError
 from freehold.store.reader import Reader
 from freehold.transfer import Format, export_file, import_file
+from freehold.transfer.formats import guarded, unguarded
 from tests.conftest import Server, new_context
 from tests.world import Contact, Customer, Level, Order
 
 OWN = [name for name in Customer.Create.model_fields if name not in ("tax_number", "code")]
-TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=20)
+SIGNS = "=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20"
+TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=20) | st.text(
+    SIGNS + "1a, ", max_size=6
+)
 VALUES = st.fixed_dictionaries(
     {"name": TEXT.filter(bool)},
     optional={
@@ -58,6 +62,7 @@ def told(customer: Customer) -> dict[str, Any]:
     "form",
     [
         Format("csv", null="\\N"),
+        Format("csv", null="\\N", guard=False),
         Format("jsonl"),
         Format("csv", null="NULL", encoding="utf-16", delimiter="\t"),
         Format("jsonl", compressed=True),
@@ -94,6 +99,29 @@ async def test_what_was_exported_is_imported_as_the_same(database: Database, for
             assert {n: v for n, v in told(other).items() if v != getattr(one, n)} == {
                 n: v for n, v in told(one).items() if v != getattr(other, n)
             }
+
+
+@given(TEXT)
+@settings(max_examples=500, deadline=None)
+def test_no_guarded_cell_is_a_formula_and_each_text_comes_back(text: str) -> None:
+    cell = guarded(text)
+    assert unguarded(cell) == text
+    assert (
+        cell[:1] not in SIGNS.replace("'", "") or cell == "" or cell[1:].replace(".", "").replace(",", "").isdecimal()
+    )
+    assert cell == text or text.lstrip("'")[:1] in SIGNS
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "-", "+", "'=1", "-1-cmd"]
+)
+def test_each_beginning_of_a_formula_is_guarded(text: str) -> None:
+    assert guarded(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["", "a", "-5", "+4930123", "-1.5", "-1,5", "'", "'a", "''", "1-1", " =1", "a=b"])
+def test_what_is_no_formula_stays(text: str) -> None:
+    assert guarded(text) == unguarded(text) == text
 
 
 async def test_pages_of_every_length_bring_each_record_once(acme: Session, rival: Session, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_long_field_is_read() -> None:
         (b"\xff\xfea\x00,\x00", "begins with the mark of utf-16"),
         (b'"a\n1\n', "opens a quote that is never closed"),
         (b"\xe9,b\n", "is not utf-8: byte 0xe9"),
-        (b"a,b\r1,2\r", "carriage return"),
+        (b"a,b\r1,2\n", "carriage return"),
     ],
 )
 def test_a_header_that_is_none(data: bytes, says: str) -> None:

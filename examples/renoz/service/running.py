@@ -64,7 +64,10 @@ async def served(database: Database, *, port: int = PORT, settings: Settings | N
     keys["viewer"] = development.add(ORGANIZATIONS[0].slug, VIEWER)
     authenticator = database.authenticator(development=development)
     server = asgi(
-        application, database=database, settings=settings or Settings(development=True), authenticator=authenticator
+        application,
+        database=database,
+        settings=settings or Settings(development=True, docs=True, metrics=True),
+        authenticator=authenticator,
     )
     bound = free_port(port)
     ready, stop = asyncio.Event(), Stop()

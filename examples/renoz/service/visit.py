@@ -77,7 +77,7 @@ async def receive(database: Database, session: Session, console: Console, *, por
         console: where addresses, keys and lines are printed.
         port: the first one that is tried.
     """
-    settings = Settings(development=True)
+    settings = Settings(development=True, docs=True, metrics=True)
     try:
         async with served(database, port=port, settings=settings) as service:
             lines = await lines_for(service, await prepare(session))
@@ -104,7 +104,9 @@ async def visit(
         port: the first one that is tried.
     """
     try:
-        async with served(database, port=port, settings=Settings(development=True, access_log=False)) as service:
+        async with served(
+            database, port=port, settings=Settings(development=True, access_log=False, docs=True, metrics=True)
+        ) as service:
             print_service(console, service, port)
             async with Client(service) as client:
                 with console.status("Calling each function"):

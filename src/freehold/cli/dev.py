@@ -102,7 +102,7 @@ async def _serve(developed: Developed, bound: socket.socket, pipe: Connection, f
         stop()
 
     loop.add_reader(pipe.fileno(), hear)
-    settings = Settings(development=True, drain_seconds=3.0)
+    settings = Settings(development=True, drain_seconds=3.0, docs=True, metrics=True)
     configure(settings)
     application = load_application(developed.target)
     async with prepared(developed.folder, application, report=partial(_report, developed)) as made:

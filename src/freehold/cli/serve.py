@@ -27,6 +27,9 @@ from freehold.server.supervisor import Supervisor
 __all__ = ["serve"]
 
 
+METRICS_TOKEN = "FREEHOLD_METRICS_TOKEN"  # noqa: S105  # the variable's name
+
+
 class LogFormat(StrEnum):
     """How logs are written."""
 
@@ -74,15 +77,24 @@ def serve(
     announce: Annotated[
         float | None, typer.Option("--announce", help="Seconds that /readyz says 503 before the port is closed.")
     ] = None,
+    docs: Annotated[
+        bool | None, typer.Option("--docs/--no-docs", help="Whether /api/docs and /api/openapi.json are served.")
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metrics", help="Who may read /metrics: an address, a network, or all; may be repeated."),
+    ] = None,
     log: Annotated[LogFormat | None, typer.Option("--log", help="How logs are written.")] = None,
     as_json: Json = False,
 ) -> None:
     """Serve an application over HTTP, until SIGTERM or Ctrl-C.
 
-    Requests that run then are finished. The exit code is 0 after that, and 1 where the server cannot start.
+    The documentation and /metrics are closed unless they are opened; FREEHOLD_METRICS_TOKEN is a secret for /metrics. Requests that run at
+    the end are finished. The exit code is 0 after that, and 1 where the server cannot start.
     """
     with failing(as_json=as_json):
         settings = chosen_settings(settings_of, proxy, origin, drain=drain, announce=announce, log=log)
+        settings = opened(settings, docs=docs, metrics=metrics)
         settings = shared_by(settings, workers)
         named = target or default_application()
         load_application(named)  # what is wrong with it is told here, and not by each worker
@@ -122,6 +134,20 @@ def chosen_settings(
         "log_format": None if log is None else log.value,
     }
     return replace(settings, **{field: value for field, value in given.items() if value is not None})
+
+
+def opened(settings: Settings, *, docs: bool | None, metrics: list[str] | None) -> Settings:
+    """The settings with what the options open, and the token for `/metrics` from the environment.
+
+    Raises:
+        ConfigurationError: one is wrong.
+    """
+    given: dict[str, Any] = {
+        "docs": docs,
+        "metrics": (True if metrics == ["all"] else tuple(metrics)) if metrics else None,
+        "metrics_token": os.environ.get(METRICS_TOKEN) or None,
+    }
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
 def shared_by(settings: Settings, workers: int) -> Settings:

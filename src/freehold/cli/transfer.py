@@ -46,6 +46,14 @@ Null = Annotated[
     str | None, typer.Option("--null", help="The cell of CSV that stands for null; without it, an empty one.")
 ]
 
+Guard = Annotated[
+    bool,
+    typer.Option(
+        "--guard/--no-guard",
+        help="Whether texts of CSV that a spreadsheet would run as formulas stand behind an apostrophe.",
+    ),
+]
+
 
 class OnDuplicate(StrEnum):
     """What happens with a row whose key is there."""
@@ -92,6 +100,10 @@ def import_(
     timezone: Annotated[
         str | None, typer.Option("--timezone", help="Of moments that are written without one, such as Europe/London.")
     ] = None,
+    dates: Annotated[
+        str | None, typer.Option("--dates", metavar="FORMAT", help="How dates are written, such as %d/%m/%Y.")
+    ] = None,
+    guard: Guard = True,
     as_json: Json = False,
 ) -> None:
     """Import the rows of a file as records of an entity.
@@ -101,7 +113,16 @@ def import_(
     """
 
     async def imported(application: Application, bars: "_Bars") -> ImportResult:
-        form = format_of(file, format=format, encoding=encoding, delimiter=delimiter, null=null, timezone=timezone)
+        form = format_of(
+            file,
+            format=format,
+            encoding=encoding,
+            delimiter=delimiter,
+            null=null,
+            timezone=timezone,
+            guard=guard,
+            dates=dates,
+        )
         async with _session(application, url, organization, user, "import") as session:
             return await import_file(
                 session, _entity(application, entity), file, form=form, mapping=_pairs(mapping, "--map"),
@@ -145,12 +166,13 @@ def export_(
     encoding: Encoding = "utf-8",
     delimiter: Delimiter = None,
     null: Null = None,
+    guard: Guard = True,
     as_json: Json = False,
 ) -> None:
     """Export the records of an entity, as import reads them."""
 
     async def exported(application: Application, bars: "_Bars") -> ExportResult:
-        form = format_of(file, format=format, encoding=encoding, delimiter=delimiter, null=null)
+        form = format_of(file, format=format, encoding=encoding, delimiter=delimiter, null=null, guard=guard)
         async with _session(application, url, organization, user, "export") as session:
             return await export_file(
                 session, _entity(application, entity), file, form=form, fields=_names(fields), where=_filter(where),

@@ -2,19 +2,21 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from freehold.errors import RequestError, ValidationError
+from freehold.errors import ForbiddenError, RequestError, ValidationError
 from freehold.functions.declaration import LONGEST_TIMEOUT, Function
 from freehold.functions.inclusion import Where
 from freehold.functions.offering import Names, function, refused, words
 from freehold.functions.reading import WHERE, check_deleted, conditions, narrowing, texts_of
 from freehold.functions.results import Answer, result_of
+from freehold.model.context import Context
 from freehold.model.description import EntityDescription
+from freehold.model.permissions import permits
 from freehold.model.registry import Registry
 from freehold.model.vocabulary import offered
 from freehold.store.session import Session
@@ -29,6 +31,10 @@ MAXIMUM_BYTES = 200_000_000
 """Of a file that is imported from outside. Larger ones are for `freehold import`, which reads them where they are."""
 
 _FormatName = Literal["csv", "jsonl"]
+_GUARD = Field(
+    default=True,
+    description="Whether a text of CSV that a spreadsheet would run as a formula stands behind an apostrophe.",
+)
 _FORMAT = Field(default="csv", description="Of the file: csv (with a header) or jsonl (JSON Lines).")
 
 
@@ -78,12 +84,18 @@ def import_(entity: EntityDescription, registry: Registry) -> Function:
         on_duplicate: Literal["error", "skip", "update"] | None,
         dry_run: bool,
         run: str,
+        guard: bool,
+        encoding: str,
+        dates: str | None,
+        timezone: str | None,
     ) -> Answer:
+        _check_update(entity, session.context, key, on_duplicate)
         vocabulary = offered(registry, session.context.permissions)
         unknown = [name for name in key or () if name not in vocabulary.fields[entity.name]]
         if unknown:
             told = f"{unknown[0]!r:.80} is no field of {entity.name}"
             raise ValidationError.single(("key",), told, "unknown_field", subject=f"{entity.table}.import")
+        form = Format(format, encoding, guard=guard, dates=dates, timezone=timezone)
         # The whole file first: an upload that breaks off imports nothing, and a slow one holds no connection.
         with tempfile.TemporaryFile() as file:
             size = 0
@@ -96,7 +108,7 @@ def import_(entity: EntityDescription, registry: Registry) -> Function:
                 await asyncio.to_thread(file.write, part)
             file.seek(0)
             result = await import_file(
-                session, entity.cls, file, form=Format(format), mapping=map, key=tuple(key) if key else None,
+                session, entity.cls, file, form=form, mapping=map, key=tuple(key) if key else None,
                 on_duplicate=on_duplicate, dry_run=dry_run, run=run, vocabulary=vocabulary,
             )  # fmt: skip
         return Answer(to_json(result.as_dict()))
@@ -119,12 +131,44 @@ def import_(entity: EntityDescription, registry: Registry) -> Function:
         ),
         "dry_run": (bool, Field(default=False, description=told["dry_run"])),
         "run": (Annotated[str, Field(max_length=200)], Field(default="", description=told["run"])),
+        "guard": (bool, _GUARD),
+        "encoding": (
+            Annotated[str, Field(max_length=40)],
+            Field(default="utf-8", description="Of the text; over HTTP, the charset of Content-Type says it too."),
+        ),
+        "dates": (
+            Annotated[str, Field(max_length=40)] | None,
+            Field(default=None, description="How dates are written, such as %d/%m/%Y; without it, as 2026-06-15."),
+        ),
+        "timezone": (
+            Annotated[str, Field(max_length=60)] | None,
+            Field(default=None, description="Of moments that are written without one, such as Europe/London."),
+        ),
     }
     return function(
         entity, "import", call, "command", result_of(Imported), parameters, f"Imports {many} from a file.",
-        "A row that breaks a rule is refused, and the rest goes in. Repeated with the same file, it goes on where it was.",
+        "A row that breaks a rule is refused, and the rest goes in. Repeated with the same file, it goes on where it was. "
+        f"To change records by a key needs the permission `{entity.exposed.get('update', f'{entity.table}.update')}` too.",
         content=True, idempotent=True, timeout=LONGEST_TIMEOUT,
     )  # fmt: skip
+
+
+def _check_update(
+    entity: EntityDescription, context: Context, key: Sequence[str] | None, on_duplicate: str | None
+) -> None:
+    """Who may only import makes records; to change those that are there takes the permission to update them.
+
+    Raises:
+        ForbiddenError: the caller has it not.
+    """
+    if (on_duplicate or ("update" if key else "error")) != "update":
+        return
+    needed = entity.exposed.get("update", f"{entity.table}.update")
+    if needed is not None and not permits(context.permissions, needed):
+        raise ForbiddenError(
+            f"to update {words(entity, many=True)} by an import needs the permission {needed}",
+            hint="import with on_duplicate=skip or on_duplicate=error",
+        )
 
 
 def export(entity: EntityDescription, registry: Registry) -> Function:
@@ -139,12 +183,13 @@ def export(entity: EntityDescription, registry: Registry) -> Function:
         order: list[str] | None,
         search: str | None = None,
         deleted: bool = False,
+        guard: bool = True,
     ) -> Answer:
         vocabulary = offered(registry, session.context.permissions)
         if deleted:
             check_deleted(entity, session.context)
         parts = export_parts(
-            session, entity.cls, Format(format), fields=fields, where=where, search=search, order_by=order,
+            session, entity.cls, Format(format, guard=guard), fields=fields, where=where, search=search, order_by=order,
             deleted=deleted, vocabulary=vocabulary,
         )  # fmt: skip
         try:
@@ -166,6 +211,7 @@ def export(entity: EntityDescription, registry: Registry) -> Function:
         "where": (Where, WHERE),
         "order": (Names | None, Field(default=None, description="Fields to sort by; - before one for descending.")),
         **narrowing(entity),
+        "guard": (bool, _GUARD),
     }
     return function(
         entity, "export", call, "query", result_of(None), parameters, f"All {many} that match, as a file.",

@@ -142,7 +142,7 @@ class Api:
             asked.body = await json_body(exchange, receive)
         elif route.function.content:
             exchange.body_limit = self._settings.import_limit
-            asked.media = exchange.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+            asked.media = exchange.headers.get(b"content-type", b"")
         return asked
 
     async def _batched(self, exchange: Exchange, receive: Receive, send: Send) -> None:

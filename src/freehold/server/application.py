@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from hmac import compare_digest
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,10 +18,11 @@ from freehold.database import Database
 from freehold.errors import ConfigurationError, FreeholdError, RequestError, UnavailableError
 from freehold.functions.limits import CallLimiter
 from freehold.postgres.connections import Address
+from freehold.server.addresses import Proxies
 from freehold.server.api import Api
 from freehold.server.documentation import Documentation
 from freehold.server.edge import Edge, Observer
-from freehold.server.exchange import exchange_of
+from freehold.server.exchange import Exchange, exchange_of
 from freehold.server.health import Readiness
 from freehold.server.logs import AccessLog
 from freehold.server.metrics import Metrics, SharedFigures
@@ -117,6 +119,7 @@ class WebApplication(Mounted):
         self._readiness: Readiness | None = None
         self._announced = 0.0
         self.metrics = Metrics(self._gauges, self._totals, shared)
+        self._metrics_readers = Proxies(self.settings.metrics_networks())
         self._edge = Edge(self._answer, self.settings, self._observers())
         self._tracing = Tracing() if self.settings.tracing else None
         edge = self._edge if self._tracing is None else self._tracing.around(self._edge)
@@ -229,7 +232,7 @@ class WebApplication(Mounted):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = exchange_of(scope)
         name = _OWN.get(exchange.path)
-        if name is not None and (name != "metrics" or self.settings.metrics):
+        if name is not None and (name != "metrics" or self._shows_metrics(exchange)):
             exchange.state["function"] = name
             await self._tell(name, scope, send)
         elif self._documentation is not None and self._documentation.answers(exchange.path):
@@ -239,6 +242,16 @@ class WebApplication(Mounted):
             await self._api(scope, receive, send)
         else:
             raise RequestError("there is nothing at this address", status=404)
+
+    def _shows_metrics(self, exchange: Exchange) -> bool:
+        """Whether who asks may read the figures."""
+        settings = self.settings
+        if settings.metrics is True:
+            return True
+        token, given = settings.metrics_token, exchange.headers.get(b"authorization", b"")
+        if token is not None and compare_digest(given, b"Bearer " + token.encode()):
+            return True
+        return exchange.client_ip is not None and self._metrics_readers.trusts(exchange.client_ip)
 
     async def _tell(self, name: str, scope: Scope, send: Send) -> None:
         """Answers what is asked of the server itself."""
@@ -267,7 +280,7 @@ class WebApplication(Mounted):
 
     def _observers(self) -> list[Observer]:
         found: list[Observer] = []
-        if self.settings.metrics:
+        if self.settings.metrics or self.settings.metrics_token is not None:
             found.append(self.metrics)
         if self.settings.access_log:
             found.append(AccessLog(self.settings))

@@ -4,6 +4,7 @@ An address is looked up in dictionaries, by its parts; there are no patterns to 
 `/api/customers` are the functions `customers.list` and so on: those that the entity offers, or those that take their places.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ class Asked:
         query: the query string.
         body: JSON.
         version: from `If-Match`.
-        media: the type of the body.
+        media: the type of the body, with its parameters.
     """
 
     id: str = ""
@@ -243,11 +244,18 @@ def _read_query(asked: Asked) -> Arguments:
 def _read_file(asked: Asked) -> Arguments:
     """The same beside a body that is a file, whose type tells its format where the query string does not."""
     texts = query_texts(asked.query)
-    if asked.media in _LINES:
+    media, _, parameters = asked.media.partition(b";")
+    if media.strip().lower() in _LINES:
         texts.setdefault("format", ["jsonl"])
+    charset = _CHARSET.search(parameters)
+    if charset is not None:
+        encoding = charset[1].decode("latin-1")
+        if texts.setdefault("encoding", [encoding]) != [encoding]:
+            raise RequestError("Content-Type names another charset than encoding does", hint="say it once")
     return Arguments.of_texts(texts)
 
 
+_CHARSET = re.compile(rb"""(?:^|;)\s*charset\s*=\s*["']?([^\s;"']+)""", re.IGNORECASE)
 _LINES = frozenset({b"application/x-ndjson", b"application/jsonl", b"application/x-jsonlines"})
 
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from freehold.errors import ConfigurationError
@@ -13,6 +13,7 @@ __all__ = ["Cors", "Network", "Settings"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?")
+_TOKEN = re.compile(r"[!-~]{20,500}")
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
 
 USUAL_LIMITS = Limits()
@@ -71,8 +72,9 @@ class Settings:
         concurrency: requests that one process works on at once; more are refused with 503.
         compression: bytes from which on answers are compressed for clients that say they can read it; None for never.
         compression_level: of zlib, 1 (fast) to 9 (small).
-        docs: whether `/api/openapi.json` and `/api/docs` are served.
-        metrics: whether `/metrics` is.
+        docs: whether `/api/openapi.json` and `/api/docs` are served. They tell strangers what there is to call.
+        metrics: whether `/metrics` is served: True to everybody, or addresses and networks to whom it is. To others it is not there.
+        metrics_token: a secret with which `/metrics` is served from everywhere: `Authorization: Bearer <token>`. At least 20 characters.
         tracing: whether spans go to OpenTelemetry, which the extra `opentelemetry` brings.
         trusted_proxies: addresses and networks of proxies, whose `X-Forwarded-For` and `X-Forwarded-Proto` count.
         announce_seconds: how long `/readyz` says 503 and requests are served on, before a server that was asked to stop accepts no
@@ -104,8 +106,9 @@ class Settings:
     concurrency: int = 1_000
     compression: int | None = 1_024
     compression_level: int = 4
-    docs: bool = True
-    metrics: bool = True
+    docs: bool = False
+    metrics: bool | tuple[str, ...] = False
+    metrics_token: str | None = field(default=None, repr=False)
     tracing: bool = False
     trusted_proxies: tuple[str, ...] = ()
     announce_seconds: float = 0.0
@@ -133,21 +136,37 @@ class Settings:
             raise _wrong("log_format", self.log_format, "'json', 'text' or None")
         object.__setattr__(self, "trusted_proxies", _texts("trusted_proxies", self.trusted_proxies))
         self.networks()
+        if not isinstance(self.metrics, bool):
+            object.__setattr__(self, "metrics", _texts("metrics", self.metrics))
+        self.metrics_networks()
+        token = self.metrics_token
+        if token is not None and not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+            raise ConfigurationError(
+                "settings: metrics_token must be 20 to 500 letters, digits and signs, without spaces"
+            )
 
     def networks(self) -> tuple[Network, ...]:
         """The trusted proxies as networks."""
-        found = []
-        for text in self.trusted_proxies:
-            try:
-                found.append(ipaddress.ip_network(text))
-            except ValueError:
-                raise _wrong("trusted_proxies", text, "an address or a network such as '10.0.0.0/8'") from None
-        return tuple(found)
+        return _networks("trusted_proxies", self.trusted_proxies)
+
+    def metrics_networks(self) -> tuple[Network, ...]:
+        """The networks to which `/metrics` is served."""
+        return () if isinstance(self.metrics, bool) else _networks("metrics", self.metrics)
 
     @property
     def logs_json(self) -> bool:
         """Whether logs are lines of JSON."""
         return self.log_format == "json" or (self.log_format is None and not self.development)
+
+
+def _networks(name: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
+    found = []
+    for text in texts:
+        try:
+            found.append(ipaddress.ip_network(text))
+        except ValueError:
+            raise _wrong(name, text, "an address or a network such as '10.0.0.0/8'") from None
+    return tuple(found)
 
 
 _DAY = 86_400.0

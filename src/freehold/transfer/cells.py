@@ -6,7 +6,7 @@ since 1970), bytes, durations, lists, JSON documents, and moments without a time
 """
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from freehold.model.description import FieldDescription
 from freehold.model.kinds import Kind
 from freehold.model.numbers import NUMBER, parsed, spellings
-from freehold.transfer.formats import Format
+from freehold.transfer.formats import Format, unguarded
 
 __all__ = ["ABSENT", "CellError", "Converter", "from_json", "from_text"]
 
@@ -61,7 +61,7 @@ def from_text(field: FieldDescription, form: Format, *, nullable: bool) -> Conve
                 return empty
             return None if nullable else ABSENT
         if convert is None:
-            return cell
+            return unguarded(cell) if form.guard else cell
         return convert(cell.strip())
 
     return converted
@@ -99,7 +99,9 @@ def _single(kind: Kind, form: Format, *, from_cell: bool) -> Converter:
         return _integer
     if kind.name == "datetime":
         zone = None if form.timezone is None else ZoneInfo(form.timezone)
-        return lambda value: _moment(value, zone)
+        return lambda value: _moment(value, zone, form.dates)
+    if kind.name == "date" and form.dates is not None:
+        return lambda value: _dated(value, form.dates or "")
     if kind.name == "float":
         return lambda value: float(value) if isinstance(value, Decimal) else value
     return {"date": _date, "bytes": _bytes, "duration": _duration}.get(kind.name, _same)
@@ -125,22 +127,56 @@ def _date(value: Any) -> Any:
         raise CellError("is no date such as 2026-06-15", "date_invalid") from None
 
 
-def _moment(value: Any, zone: ZoneInfo | None) -> Any:
+def _dated(value: Any, form: str) -> date:
+    """A date that is written in another form than ISO 8601's."""
     try:
-        moment = datetime.fromisoformat(value)
+        if any(sign.isdigit() and not sign.isascii() for sign in value):
+            raise ValueError
+        return datetime.strptime(value, form).date()  # noqa: DTZ007  # a date has no time zone
     except (ValueError, TypeError):
+        shown = date(2026, 6, 15).strftime(form)
+        raise CellError(f"is no date such as {shown}, as the format {form} has it", "date_invalid") from None
+
+
+def _moment(value: Any, zone: ZoneInfo | None, dates: str | None) -> Any:
+    try:
+        moment = _dated_moment(value, dates) if dates is not None else datetime.fromisoformat(value)
+    except (ValueError, TypeError, AttributeError):
         raise CellError("is no moment such as 2026-06-15T09:30:00+02:00", "datetime_invalid") from None
     if moment.tzinfo is not None:
         return moment
     if zone is None:
         raise CellError("has no time zone; say with timezone= (--timezone) in which one it is", "timezone_missing")
-    return moment.replace(tzinfo=zone)
+    return _located(moment, zone)
+
+
+def _dated_moment(value: str, dates: str) -> datetime:
+    """A date in another form, and after a space the time as ISO 8601 has it, or none for midnight."""
+    words = value.split(" ")
+    length = dates.count(" ") + 1
+    day = _dated(" ".join(words[:length]), dates)
+    rest = " ".join(words[length:])
+    return datetime.fromisoformat(f"{day.isoformat()} {rest}" if rest else day.isoformat())
+
+
+def _located(moment: datetime, zone: ZoneInfo) -> datetime:
+    """A local time as the one moment that it is in a zone.
+
+    When clocks are put forward, an hour of local times is left out; when they are put back, each time of an hour comes twice.
+    """
+    first, second = moment.replace(tzinfo=zone, fold=0), moment.replace(tzinfo=zone, fold=1)
+    if first.utcoffset() == second.utcoffset():
+        return first
+    if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None, fold=0) == moment.replace(fold=0):
+        told = f"comes twice in {zone.key}, whose clocks are put back then; write it with its offset"
+        raise CellError(told, "time_ambiguous")
+    raise CellError(f"does not exist in {zone.key}, whose clocks are put forward then", "time_absent")
 
 
 def _bytes(value: Any) -> Any:
     try:
-        return bytes.fromhex(value)
-    except (ValueError, TypeError):
+        return bytes.fromhex(value.removeprefix("\\x"))  # PostgreSQL writes it so
+    except (ValueError, TypeError, AttributeError):
         raise CellError("is not hexadecimal", "bytes_invalid") from None
 
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from freehold.errors import FileError, Issue, ValidationError
-from freehold.model.description import EntityDescription
+from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.entity import Entity
 from freehold.model.numbers import parsed, written
 from freehold.model.pages import Include, IncludeLike, OrderBy
-from freehold.model.registry import suggestion
+from freehold.model.registry import Registry, suggestion
 from freehold.model.vocabulary import Vocabulary
 from freehold.store.reads import Reads
-from freehold.transfer.formats import Format, format_of
+from freehold.transfer.formats import Format, format_of, guarded
 
 __all__ = ["ExportResult", "export_file", "export_parts"]
 
@@ -96,7 +96,7 @@ async def export_file(
     select, include = _asked(columns)
     count = 0
     with _opened(target, form) as file:
-        write = _writer(file, form, columns)
+        write = _writer(file, form, columns, _fields(description, store.registry, columns))
         pages = _pages(write, reads, entity, where, order_by, select, include, private=private, deleted=deleted)
         async for records in pages:
             count += records
@@ -131,7 +131,7 @@ async def export_parts(
     columns = _columns(store.registry[entity], vocabulary or store.registry, fields, private=False)
     select, include = _asked(columns)
     sink = _Sink(form.encoding)
-    write = _writer(sink, form, columns)
+    write = _writer(sink, form, columns, _fields(store.registry[entity], store.registry, columns))
     pages = _pages(
         write,
         reads,
@@ -251,7 +251,20 @@ def _asked(columns: Sequence[tuple[str, ...]]) -> tuple[list[str], dict[str, Inc
     return own or ["id"], {name: Include(select=names) for name, names in related.items()}
 
 
-def _writer(file: IO[str] | _Sink, form: Format, columns: Sequence[tuple[str, ...]]) -> _Write:
+def _fields(
+    entity: EntityDescription, registry: Registry, columns: Sequence[tuple[str, ...]]
+) -> list[FieldDescription]:
+    """The fields that columns show."""
+    relations = registry.relations[entity.name]
+    return [
+        entity.fields[column[0]] if len(column) == 1 else relations[column[0]].target.fields[column[1]]
+        for column in columns
+    ]
+
+
+def _writer(
+    file: IO[str] | _Sink, form: Format, columns: Sequence[tuple[str, ...]], fields: Sequence[FieldDescription]
+) -> _Write:
     names = [".".join(column) for column in columns]
     if form.name == "jsonl":
 
@@ -265,9 +278,10 @@ def _writer(file: IO[str] | _Sink, form: Format, columns: Sequence[tuple[str, ..
     )  # lines end as RFC 4180 says, so that any line break in a cell is quoted
     writer.writerow(names)
     null = form.null or ""
+    cells = [(column, _cells_of(field, form)) for column, field in zip(columns, fields, strict=True)]
 
     def write_csv(record: dict[str, Any]) -> None:
-        writer.writerow([_cell(_value(record, column), null) for column in columns])
+        writer.writerow([null if (value := _value(record, column)) is None else cell(value) for column, cell in cells])
 
     return write_csv
 
@@ -277,14 +291,19 @@ def _value(record: dict[str, Any], column: tuple[str, ...]) -> Any:
     return value if len(column) == 1 or value is None else value[column[1]]
 
 
-def _cell(value: Any, null: str) -> Any:
-    """A value as `freehold.transfer.cells` reads it."""
-    if value is None:
-        return null
+def _cells_of(field: FieldDescription, form: Format) -> Callable[[Any], Any]:
+    """What writes the values of a field as `freehold.transfer.cells` reads them."""
+    kind = field.kind
+    if kind.many or kind.name == "json":
+        return written
+    if kind.name == "text" and form.guard:
+        return guarded
+    return _cell
+
+
+def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, list | dict):
-        return written(value)
     return value
 
 

@@ -181,6 +181,8 @@ async def import_file(
     form = form or format_of(str(getattr(origin, "name", origin)))
     told: OnDuplicate = on_duplicate or ("update" if key is not None else "error")
     options = [sorted((mapping or {}).items()), sorted((constants or {}).items()), key, told, chunk, run, repr(form)]
+    options += [form.dates] if form.dates is not None else []
+    options += [] if form.guard else ["unguarded"]
     identity = _identity(session, description.name, options)
     mapper = Mapper(description, vocabulary or store.registry, form, mapping or {}, constants)
     source = Source(origin, form)

@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol
 
 from freehold.errors import FileError, Issue
 from freehold.model.numbers import written as numbers
-from freehold.transfer.formats import format_of
+from freehold.transfer.formats import format_of, guarded
 
 __all__ = ["Refused", "Report", "report_to"]
 
@@ -59,7 +59,7 @@ class _FileReport:
         for issue in refused.issues:
             told = (refused.line, issue.field, issue.code, issue.message)
             if self._csv is not None:
-                self._csv.writerow([*told, row])
+                self._csv.writerow([*told[:1], *map(guarded, told[1:]), row])
             else:
                 entry = dict(zip(COLUMNS, told, strict=False))
                 self._file.write(f'{json.dumps(entry)[:-1]}, "row": {row}}}\n')

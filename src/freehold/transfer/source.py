@@ -26,6 +26,7 @@ Origin = Path | str | IO[bytes]
 """Where records come from: a path, `-` for standard input, or an open binary file."""
 
 _WIDE = {
+    b"\xff\xfe\x00\x00": "utf-32",
     b"\xff\xfe": "utf-16",
     b"\xfe\xff": "utf-16",
     b"\x00\x00\xfe\xff": "utf-32",
@@ -141,13 +142,26 @@ class Source:
 
     def _reader(self, stream: io.BufferedReader) -> Callable[[int], bytes]:
         """What reads a line of at most so many bytes."""
-        compressed = stream.peek(2)[:2] == b"\x1f\x8b"
+        head = stream.peek(BUFFER)
+        compressed = head[:2] == b"\x1f\x8b"
         # It has a buffer of its own; another one around it would lose what stands before an error.
         lines = gzip.GzipFile(fileobj=stream) if compressed else stream
-        if self._form.line_wise:
+        plain = self._form.line_wise
+        returns = _ends_in_returns(_unpacked(head) if compressed else head, self._form.encoding)
+        if plain and not returns:
             return lines.readline
-        text = io.TextIOWrapper(lines, encoding=self._form.encoding, newline="\n")
-        return lambda limit: text.readline(limit).encode("utf-8", "surrogatepass")
+        text = io.TextIOWrapper(
+            lines, encoding="latin-1" if plain else self._form.encoding, newline="\r" if returns else "\n"
+        )
+        encoding = "latin-1" if plain else "utf-8"
+
+        def readline(limit: int) -> bytes:
+            line = text.readline(limit)
+            if returns and line.endswith("\r"):
+                line = f"{line[:-1]}\n"
+            return line.encode(encoding, "surrogatepass")
+
+        return readline
 
     def error(self, message: str, *, hint: str | None = None) -> FileError:
         """What is wrong with the file as a whole."""
@@ -167,6 +181,20 @@ class Source:
             return FileError(self.name, f"is not {self._form.encoding}", line=place, hint="give the file's encoding")
         reason = getattr(error, "strerror", None) or str(error)
         return FileError(self.name, f"cannot be read: {reason.lower()}", line=place)
+
+
+def _unpacked(head: bytes) -> bytes:
+    """The beginning of compressed data, as far as it can be read. What is damaged is told where its line is read."""
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, BUFFER)
+    except zlib.error:
+        return b""
+
+
+def _ends_in_returns(head: bytes, encoding: str) -> bool:
+    """Whether the lines of a file end in carriage returns alone, as old programs on Macintosh write them."""
+    text = head.decode(encoding, "ignore")
+    return "\r" in text[:-1] and "\n" not in text  # the last one may be a half of CR LF
 
 
 _FAILURES = (OSError, EOFError, zlib.error, UnicodeError)
