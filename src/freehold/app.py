@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from freehold.engine.blocks import Roles as DatabaseRoles
 from freehold.engine.install import Plan, create_roles, install, plan
 from freehold.engine.seals import keep_seal
+from freehold.engine.upkeep import keep_log
 from freehold.errors import ConfigurationError
 from freehold.functions.declaration import OWN_NAME, Idempotent, Kind, Options, Rate, declare
 from freehold.functions.exposed import exposed
@@ -277,7 +278,7 @@ class Application:
             if changed and self.migrations is not None:
                 await _stamp(self, connection, self.migrations)
             await keep_seal(connection, self.schemas, seal)
-            await connection.fetch(f"select {self.schemas.own('extend_log')}(3)")
+            await keep_log(connection, self.schemas)
             return changed
 
     async def _roles_ready(self, administrator: Address, connection: Connection, passwords: dict[str, str]) -> bool:

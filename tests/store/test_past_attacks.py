@@ -16,9 +16,6 @@ from tests.world import Contact, Customer, application
 Connection = asyncpg.Connection
 
 
-@pytest.mark.xfail(
-    strict=True, reason="of a transaction that began before the moment, one change is told and another is not"
-)
 async def test_a_transaction_is_told_whole_or_not_at_all(
     server: Server, database_name: str, raw: Connection, acme: Session
 ) -> None:
@@ -35,7 +32,6 @@ async def test_a_transaction_is_told_whole_or_not_at_all(
     assert names in (["a", "b"], ["a long", "b long"])
 
 
-@pytest.mark.xfail(strict=True, reason="a transaction that commits later counts from its beginning, before the moment")
 async def test_what_was_not_there_to_be_seen_at_a_moment_does_not_come_to_have_been_there(
     server: Server, database_name: str, raw: Connection, acme: Session
 ) -> None:
@@ -252,7 +248,6 @@ async def test_swapped_values_clash_and_a_restored_record_is_reverted(acme: Sess
         await acme.restore((Customer, two.id, 3))
 
 
-@pytest.mark.xfail(strict=True, reason="changes are put in order by position alone")
 async def test_a_sequence_that_was_set_back_does_not_change_the_past(server: Server) -> None:
     """A logical replica that takes over has the rows, but not the sequences."""
     async with (

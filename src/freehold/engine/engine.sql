@@ -216,7 +216,144 @@ $$;
 
 select {engine}.extend_log(3);
 
+-- Before this moment the log has been pruned, and what was then cannot be told any more; null where it has not been.
+create or replace function {engine}.log_begins() returns timestamptz
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select value::timestamptz from {engine}.settings where name = 'log_begins'
+$$;
+
+-- The position that the next change gets.
+create or replace function {engine}.next_position() returns bigint
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+    select case when is_called then last_value + 1 else last_value end from {engine}.log_position
+$$;
+
+-- What was committed at some times: a read of a moment sees what the first mark from the moment on has seen. So what it has told it tells again,
+-- whatever is committed later. Changes up to position `settled` came with a copy of another server's data: their xids are not this server's, and
+-- count as committed.
+create table if not exists {engine}.marks (
+    at timestamptz primary key,
+    seen pg_snapshot not null,
+    settled bigint not null,
+    position bigint not null
+);
+
+-- Makes a mark. Marks are made one after the other, so that the later one has seen more: the lock is held until this one is committed. One that
+-- another program has made meanwhile is enough, and so no mark ever comes between a moment and its mark. Marks of a time to come were made
+-- before the server's clock was set back.
+create or replace function {engine}.make_mark(moment timestamptz) returns {engine}.marks
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    _mark {engine}.marks;
+begin
+    perform pg_advisory_xact_lock(hashtext('{setting}.mark'));
+    delete from {engine}.marks m where m.at > {engine}.now();
+    select * into _mark from {engine}.marks m where m.at >= moment order by m.at limit 1;
+    if not found then
+        insert into {engine}.marks values ({engine}.now(), pg_current_snapshot(),
+            coalesce((select s.value::bigint from {engine}.settings s where s.name = 'settled'), 0), {engine}.next_position() - 1)
+        returning * into _mark;
+    end if;
+    return _mark;
+end $$;
+
+-- The mark of a moment, and the positions that the log had reached at the mark before it and at this one. Where a mark cannot be kept, on a standby
+-- or in a transaction that goes on, it is what is seen now.
+create or replace function {engine}.mark_of(moment timestamptz, keep boolean,
+    out seen pg_snapshot, out settled bigint, out since bigint, out reached bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    _mark {engine}.marks;
+begin
+    select * into _mark from {engine}.marks m where m.at >= moment and m.at <= {engine}.now() order by m.at limit 1;
+    if not found and keep and not current_setting('transaction_read_only')::boolean then
+        _mark := {engine}.make_mark(moment);
+    elsif not found then
+        _mark := row({engine}.now(), pg_current_snapshot(),
+            coalesce((select s.value::bigint from {engine}.settings s where s.name = 'settled'), 0), {engine}.next_position() - 1);
+    end if;
+    seen := _mark.seen;
+    settled := _mark.settled;
+    reached := _mark.position;
+    since := greatest(_mark.settled, (select m.position from {engine}.marks m where m.at < moment order by m.at desc limit 1));
+end $$;
+
+-- The transactions that began before a moment, had been committed when it was marked, and cannot have been committed at the moment: they changed a
+-- record after somebody who began later, or after another one of these. They lie between two marks; where these are more than 200,000 changes
+-- of all organizations apart, because no program was open meanwhile, it is not looked for them.
+create or replace function {engine}.late(organization uuid, moment timestamptz, seen pg_snapshot, since bigint, reached bigint) returns xid8[]
+language plpgsql stable as $$
+declare
+    _late xid8[] := '{{}}';
+    _more xid8[];
+begin
+    if reached - since > 200000 then
+        return _late;
+    end if;
+    with near as materialized (
+        select l.xid, l.at, l.entity, l.record_id, l.position from {engine}.log l
+        where l.organization_id = organization and l.position > since and l.position <= reached and l.kind = 'change'
+    )
+    select array_agg(distinct a.xid) into _more from near a join near b on b.entity = a.entity and b.record_id = a.record_id
+    where a.at <= moment and b.at > moment and b.position < a.position and pg_visible_in_snapshot(a.xid, seen);
+    while _more is not null loop
+        _late := _late || _more;
+        select array_agg(distinct a.xid) into _more from {engine}.log a
+        where a.organization_id = organization and a.position > since and a.position <= reached and a.kind = 'change' and a.at <= moment
+            and a.xid <> all (_late) and exists (select from {engine}.log b where b.organization_id = organization and b.entity = a.entity
+                and b.record_id = a.record_id and b.position < a.position and b.xid = any (_late));
+    end loop;
+    return _late;
+end $$;
+
+-- The greatest position in the log. It skips from organization to organization in each partition's index.
+create or replace function {engine}.log_reaches() returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    _part regclass;
+    _most bigint;
+    _reaches bigint := 0;
+begin
+    for _part in select i.inhrelid::regclass from pg_inherits i where i.inhparent = '{engine}.log'::regclass loop
+        execute format('with recursive o (id) as (
+                (select p.organization_id from %1$s p where p.organization_id is not null order by 1 limit 1)
+                union all
+                select (select p.organization_id from %1$s p where p.organization_id > o.id order by 1 limit 1) from o where o.id is not null
+            ) select greatest((select max(p.position) from %1$s p where p.organization_id is null),
+                (select max((select max(p.position) from %1$s p where p.organization_id = o.id)) from o where o.id is not null))', _part) into _most;
+        _reaches := greatest(_reaches, _most);
+    end loop;
+    return _reaches;
+end $$;
+
+-- After the data has come from elsewhere, by a dump or by replication: positions go on behind the greatest one, and what has come counts as
+-- committed. Returns whether anything was done. `thorough` looks into the log itself; otherwise it is done where the server is another one, or the
+-- sequence is behind the last mark.
+create or replace function {engine}.settle_log(thorough boolean) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    _server text := (select c.system_identifier::text from pg_control_system() c);
+    _elsewhere boolean := exists (select from {engine}.settings s where s.name = 'server' and s.value <> _server);
+    _reaches bigint;
+begin
+    if not (thorough or _elsewhere or exists (select from {engine}.marks m where m.position >= {engine}.next_position())) then
+        insert into {engine}.settings values ('server', _server) on conflict do nothing;
+        return false;
+    end if;
+    _reaches := {engine}.log_reaches();
+    if _elsewhere then
+        insert into {engine}.settings as s values ('settled', _reaches::text) on conflict (name) do update set value = excluded.value;
+    end if;
+    insert into {engine}.settings as s values ('server', _server) on conflict (name) do update set value = excluded.value where s.value <> excluded.value;
+    if _reaches >= {engine}.next_position() then
+        perform setval('{engine}.log_position', _reaches);
+        return true;
+    end if;
+    return _elsewhere;
+end $$;
+
 -- What every process that has the database open calls once a minute. Where months are missing, one process in 20 s tries to make them.
+-- Where something was written, one process leaves a mark.
 create or replace function {engine}.keep_log() returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
@@ -234,27 +371,36 @@ begin
             perform {engine}.make_months(3, 64 * 1024 * 1024);
         end if;
     end if;
+    perform {engine}.settle_log(false);
+    if not exists (select from {engine}.marks m where m.at > {engine}.now() - interval '50 s' or m.position >= {engine}.next_position() - 1) then
+        perform {engine}.make_mark({engine}.now());
+    end if;
 exception when lock_not_available then
     null; -- somebody else is at it
 end $$;
 
--- Before this moment the log has been pruned, and what was then cannot be told any more; null where it has not been.
-create or replace function {engine}.log_begins() returns timestamptz
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select value::timestamptz from {engine}.settings where name = 'log_begins'
-$$;
-
--- Enters a context that names a moment, for reads of what was then.
-create or replace function {engine}.enter_past(organization uuid, context text, out organization_id uuid, out moment timestamptz)
+-- Enters a context that names a moment, for reads of what was then. `floor` is a day before: a transaction that takes longer counts from its
+-- beginning, so that months need not be looked through for it.
+drop function if exists {engine}.enter_past(uuid, text);
+create function {engine}.enter_past(organization uuid, context text,
+    out organization_id uuid, out moment timestamptz, out floor timestamptz, out seen pg_snapshot, out settled bigint, out late xid8[], out own xid8)
 language plpgsql volatile parallel unsafe as $$
+declare
+    _told jsonb;
 begin
     organization_id := {engine}.enter(organization, context);
-    moment := ({engine}.context()->>'as_of')::timestamptz;
+    _told := {engine}.context();
+    moment := (_told->>'as_of')::timestamptz;
     if moment is null or moment > {engine}.now() then
         raise exception '% is no moment in the past', coalesce(moment::text, 'nothing') using errcode = 'FH100';
     elsif moment < {engine}.log_begins() then
         raise exception 'the log was pruned: it tells what was from % on', {engine}.log_begins() using errcode = 'FH204';
     end if;
+    floor := case when isfinite(moment) and moment > '4000-01-01 BC' then moment - interval '1 day' else moment end;
+    seen := (_told->>'seen')::pg_snapshot;
+    settled := (_told->>'settled')::bigint;
+    late := coalesce(_told->>'late', '{{}}')::xid8[];
+    own := pg_current_xact_id_if_assigned();
 end $$;
 
 -- Statement triggers: one call however many rows. The arguments are the class's name, of log_delete the action, and the columns that are left out:
@@ -343,12 +489,6 @@ create table if not exists {engine}.column_names (
     primary key (id, since)
 );
 create index if not exists column_names_relation_idx on {engine}.column_names (relation, name);
-
--- The position that the next change gets.
-create or replace function {engine}.next_position() returns bigint
-language sql volatile set search_path = pg_catalog, pg_temp as $$
-    select case when is_called then last_value + 1 else last_value end from {engine}.log_position
-$$;
 
 -- Notes which columns are new, renamed, of another type, or gone since the last time. Called in the transaction that has changed tables.
 create or replace function {engine}.note_columns() returns void
@@ -619,6 +759,7 @@ grant usage on schema {engine} to {application};
 grant select on {engine}.log to {application};
 grant execute on function {engine}.enter(uuid, text), {engine}.organization_id(), {engine}.context(), {engine}.actor_id(),
     {engine}.now(), {engine}.new_id(), {engine}.extend_log(integer), {engine}.keep_log(), {engine}.log_begins(), {engine}.enter_past(uuid, text),
+    {engine}.mark_of(timestamptz, boolean), {engine}.late(uuid, timestamptz, pg_snapshot, bigint, bigint),
     {engine}.absent_columns(timestamptz), {engine}.younger_columns(text, timestamptz), {engine}.known_as(text), {engine}.too_large(bigint),
     {engine}.names_of(text), {engine}.shaped_at(regclass), {engine}.renamed(regclass, bigint, jsonb), {engine}.unfit(anyelement, jsonb, boolean),
     {engine}.held(jsonb, jsonb, boolean), {engine}.as_now(anyelement, regclass, bigint, jsonb),

@@ -116,6 +116,7 @@ async def _attempt(connection: Connection, schemas: Schemas, before: date) -> Se
         for partition in dropped:
             await connection.execute(f"drop table {quoted(schemas.engine)}.{quoted(partition.name)}")
         await connection.fetch(f"delete from {schemas.own('log_default')} where at < $1", start)
+        await connection.fetch(f"delete from {schemas.own('marks')} where at < $1", start)
     return dropped
 
 

@@ -1,6 +1,7 @@
 """What a database needs from time to time while a program has it open.
 
-The log gets partitions for the months to come. Each program asks for that when it opens the database, and once a minute from
+The log gets partitions for the months to come, and marks of what had been committed, which reads of the past need. Its positions go
+on where they were when the data has come from another server. Each program asks for that when it opens the database, and once a minute from
 then on. Nothing depends on it: a change whose month has no partition lies in the log's default partition, and what could not
 be done is done a minute later.
 """
@@ -12,15 +13,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from freehold.errors import FreeholdError
-from freehold.postgres.connections import Pool
+from freehold.postgres.connections import Connection, Pool
 from freehold.sql.identifiers import Schemas
 
-__all__ = ["PERIOD", "Upkeep"]
+__all__ = ["PERIOD", "Upkeep", "keep_log"]
 
 PERIOD = 60.0
 """Seconds between two times, about: programs that started together drift apart."""
 
 _log = logging.getLogger("freehold.upkeep")
+
+
+async def keep_log(connection: Connection, schemas: Schemas) -> None:
+    """Does at set-up what takes longer: looks for the greatest position, and makes months whatever the default partition holds.
+
+    Args:
+        connection: of an administrator who may act as the owner.
+        schemas: where the log is.
+    """
+    await connection.fetch(f"select {schemas.own('settle_log')}(true), {schemas.own('extend_log')}(3)")
 
 
 class Upkeep:

@@ -39,7 +39,11 @@ class Past(Schemas):
             ]
             return ", ".join([*own, *(self._key(entity, key, alias) for key in entity.index_keys)])
 
-        changed = f"{self.changes(entity)} and l.at > e.moment"
+        # What had not been committed when the moment was marked had not been done, whenever its transaction began.
+        changed = (
+            f"{self.changes(entity)} and l.at > e.floor and (l.at > e.moment or l.xid = any (e.late) or not "
+            "(pg_visible_in_snapshot(l.xid, e.seen) or l.position <= e.settled or l.xid is not distinct from e.own))"
+        )
         # Older rows have the names and types that held when they were written.
         now = f"{self.own('as_now')}(null::{table}, {self.relation(entity)}, x.position, x.old)"
         old = f"case when x.position < {self.shaped(entity)} then {now} else x.old end"

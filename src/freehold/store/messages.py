@@ -98,6 +98,11 @@ class Messenger:
         self._entering: tuple[UUID, str] = (context.organization_id, "")
         self._second = 0  # of the seal that it has
 
+    def see(self, moment: datetime, **seen: str) -> None:
+        """Names a moment in its context from now on, and what had been committed then."""
+        self._setting = self.context.setting(as_of=moment.isoformat(), **seen)
+        self._second = 0
+
     @property
     def held(self) -> bool:
         """Whether it sends in a transaction that somebody else ends."""

@@ -46,8 +46,15 @@ async def look_back(messenger: Messenger, moment: Any) -> Messenger:
     store = messenger.store
     back = Messenger(store, messenger.context, messenger.timeout, moment=_in_utc(moment), parent=messenger)
     past = Past(store.schemas.engine, store.schemas.application)
-    columns = f"select a.table_name, a.column_name from {past.entry} left join lateral {past.own('absent_columns')}(e.moment) as a on true"
+    keep = "false" if messenger.held else "true"
+    columns = (
+        "select a.table_name, a.column_name, m.seen::text as seen, m.settled::text as settled, "
+        f"{past.own('late')}(e.organization_id, e.moment, m.seen, m.since, m.reached)::text as late from {past.entry} "
+        f"cross join lateral {past.own('mark_of')}(e.moment, {keep}) as m "
+        f"left join lateral {past.own('absent_columns')}(e.moment) as a on true"
+    )
     rows = await back.rows(Statement(columns))
+    back.see(_in_utc(moment), **{name: rows[0][name] for name in ("seen", "settled", "late")})
     absent = frozenset((row[0], row[1]) for row in rows if row[0] is not None)
     shapes = Shapes(store.registry, absent, most=store.bounds.bytes) if absent else store.shapes
     back.store = replace(store, schemas=replace(past, absent=absent), shapes=shapes)

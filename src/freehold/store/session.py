@@ -293,8 +293,9 @@ class Session(Reads, BulkWrites):
             async with session.as_of(yesterday) as past:
                 before = await past.get(Customer, id)
 
-        A change counts from the moment at which its transaction began. A field that was not declared yet is None, and not in
-        the record's `model_fields_set`.
+        A transaction is told whole or not at all: it is seen if it was committed before the moment. What a moment has told once, it
+        tells from then on, also where a transaction that was under way is committed later. A field that was not declared yet is None,
+        and not in the record's `model_fields_set`.
 
         Args:
             moment: with a time zone.
