@@ -274,7 +274,8 @@ class Application:
         async with connect(administrator) as connection:
             if not await self._roles_ready(administrator, connection, passwords):
                 await create_roles(connection, self.roles, passwords)
-            changed = await install(connection, self.plan(), self.schemas, self.roles, report)
+            made = None if self.migrations is None else await _revised(self, connection, self.migrations)
+            changed = await install(connection, self.plan(), self.schemas, self.roles, report, made)
             if changed and self.migrations is not None:
                 await _stamp(self, connection, self.migrations)
             await keep_seal(connection, self.schemas, seal)
@@ -297,6 +298,12 @@ class Application:
             except ConfigurationError:
                 return False
         return True
+
+
+async def _revised(application: Application, connection: Connection, folder: Path) -> list[str] | None:
+    from freehold.engine.migrations.work import Migrations  # late for the same reason as below
+
+    return await Migrations(application.plan(), folder).fresh(connection)
 
 
 async def _stamp(application: Application, connection: Connection, folder: Path) -> None:

@@ -11,8 +11,8 @@ from uuid import UUID
 from freehold import Address, Application, Entity, Index, field, reference
 from freehold.engine.catalog import Difference, differences
 from freehold.engine.migrations.authoring import author
-from freehold.engine.migrations.execution import Work
 from freehold.engine.migrations.folder import Folder
+from freehold.engine.migrations.undertaking import Work
 from freehold.engine.migrations.work import Migrations
 from freehold.postgres.connections import connect
 from tests.conftest import Server

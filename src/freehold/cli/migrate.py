@@ -17,9 +17,10 @@ from freehold.cli.options import AdministratorUrl, Json, Target, Yes
 from freehold.cli.output import console, failing, print_json
 from freehold.engine.advisory import WAIT
 from freehold.engine.migrations.authoring import author
-from freehold.engine.migrations.execution import LOCK_WAIT, Work, script
+from freehold.engine.migrations.execution import LOCK_WAIT
 from freehold.engine.migrations.mending import mending_hint
 from freehold.engine.migrations.steps import Step
+from freehold.engine.migrations.undertaking import Work, script
 from freehold.engine.migrations.work import Migrations, Standing
 from freehold.engine.migrations.writing import DELETED
 from freehold.errors import ConfigurationError
@@ -258,7 +259,14 @@ def check(target: Target, url: AdministratorUrl, folder: FolderPath = None, as_j
         hints = [mending_hint(each, migrations.plan) for each in found.differences]
         if as_json:
             listed = [{**asdict(each), "hint": hint} for each, hint in zip(found.differences, hints, strict=True)]
-            print_json({"clean": found.clean, **_standing(found.standing), "differences": listed})
+            print_json(
+                {
+                    "clean": found.clean,
+                    **_standing(found.standing),
+                    "differences": listed,
+                    "own": [asdict(each) for each in found.own],
+                }
+            )
         else:
             if found.standing.pending:
                 console.print(f"{len(found.standing.pending)} revisions are not run yet: freehold migrate up")
@@ -266,6 +274,9 @@ def check(target: Target, url: AdministratorUrl, folder: FolderPath = None, as_j
                 console.print(f"Half done: {found.standing.half[0]}: freehold migrate {found.standing.half[1]}")
             for each, hint in zip(found.differences, hints, strict=True):
                 console.print(f"{escape(str(each))}\n  [dim]{escape(hint)}[/]", highlight=False)
+            if found.own:
+                names = ", ".join(f"{each.kind} {each.object}" for each in found.own)
+                console.print(f"[dim]Not declared, and left alone: {escape(names)}[/]", highlight=False)
             if found.clean:
                 console.print("The database is as declared.")
         if not found.clean:

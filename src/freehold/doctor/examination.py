@@ -137,7 +137,7 @@ class _Examination:
     async def _differences(self, known: Sequence[Finding]) -> list[Finding]:
         application = self._application
         found = await differences(self._connection, application.plan(), application.schemas, application.roles)
-        return [_different(each) for each in found if not _told(each, known)]
+        return [_different(each) for each in found if not each.own and not _told(each, known)]
 
 
 def _finding(check: Check, object_: str, evidence: str, mend: str | None) -> Finding:

@@ -9,7 +9,7 @@ Authority: the declarations. Rows, and the partitions of the log, which come and
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Literal
 
@@ -60,12 +60,13 @@ class Difference:
     """One object in which a database differs from the declarations.
 
     Args:
-        kind: schema, table, column, constraint, index, sequence, view, type; owner, security (row-level security), policy,
+        kind: schema, extension, table, column, constraint, index, sequence, view, type; owner, security (row-level security), policy,
             trigger, rule, function, grant, default grant; role, membership, setting.
         object: which: `app.customers.name`; for a grant `table app.customers to somebody`.
         what: missing (declared and not there), unexpected (there and not declared), or different.
         declared: the definition that is declared; None where it is unexpected.
         actual: the definition that is there; None where it is missing.
+        own: whether somebody made it beside the declarations, so that it is left alone.
     """
 
     kind: str
@@ -73,6 +74,7 @@ class Difference:
     what: Literal["missing", "unexpected", "different"]
     declared: str | None
     actual: str | None
+    own: bool = False
 
     @property
     def structural(self) -> bool:
@@ -93,13 +95,16 @@ class Difference:
 _KINDS = {"security": "row-level security of", "owner": "the owner of"}
 
 
-async def differences(connection: Connection, plan: Plan, schemas: Schemas, roles: Roles) -> list[Difference]:
+async def differences(
+    connection: Connection, plan: Plan, schemas: Schemas, roles: Roles, known: frozenset[str] | None = None
+) -> list[Difference]:
     """All differences between a database and the declarations, in the order of kind and object.
 
     Args:
         connection: of an administrator who may act as the owner. Nothing of what is done there stays.
         plan: the declarations.
         schemas, roles: the names in the database.
+        known: the names of what revisions made of declarations; None where that is to be told from what is there.
 
     Raises:
         ForbiddenError: the role may not create schemas, or act as the owner.
@@ -107,7 +112,44 @@ async def differences(connection: Connection, plan: Plan, schemas: Schemas, role
     async with connection.rehearsal():
         actual = await read_catalog(connection, schemas, roles)
         declared = await declared_catalog(connection, plan.under(schemas))
-    return compared(declared, actual)
+    found = compared(declared, actual)
+    return [replace(each, own=True) if _own(each, actual, schemas, known) else each for each in found]
+
+
+def _own(each: Difference, actual: Catalog, schemas: Schemas, known: frozenset[str] | None) -> bool:
+    """Whether somebody made it, and not an earlier declaration. What widens access is never left alone."""
+    place, _, name = each.object.replace('"', "").partition(".")
+    application = place == schemas.application
+    if each.what != "unexpected":
+        return False
+    match each.kind:
+        case "view" | "type" | "extension" | "sequence":
+            return True
+        case "function":
+            return application
+        case "trigger":
+            return application and not name.rpartition(".")[2].startswith(_OURS)
+        case "table" | "column" | "constraint" | "index" if not application:
+            return True
+        case "table" | "column" | "constraint" | "index" if known is not None:
+            return name not in known
+        case "table":
+            return ("policy", f"{each.object}.tenant") not in actual
+        case "column":
+            return " generated as " in str(each.actual) and not name.rpartition(".")[2].startswith("_")
+        case "constraint" | "index":
+            return not _declarable(name, str(each.actual))
+    return False
+
+
+_OURS = ("log_", "search_", "tally_")
+
+
+def _declarable(name: str, definition: str) -> bool:
+    """Whether a declaration could have made a constraint or index, by its name and form."""
+    table, _, own = name.partition(".")
+    named = own.startswith(table[:40]) and own.endswith(("_idx", "_key", "_check", "_rule", "_fkey", "_pkey"))
+    return named and re.match(r"EXCLUDE|UNIQUE|CREATE .* USING (?!btree \(organization_id)", definition) is None
 
 
 def compared(declared: Catalog, actual: Catalog, kinds: Iterable[str] | None = None) -> list[Difference]:

@@ -2,10 +2,19 @@
 -- To be read with search_path = pg_catalog, so that all names are printed with their schemas.
 with spaces as (
     select oid, nspname, nspowner, nspacl from pg_namespace where nspname = any ($1)
+), extended as (
+    -- What belongs to an extension comes and goes with it: the extension alone is told. So are a range type's functions.
+    select classid, objid from pg_depend where deptype = 'e'
+    union all select classid, objid from pg_depend
+    where deptype = 'i' and classid = 'pg_proc'::regclass and refclassid = 'pg_type'::regclass
 ), relations as (
     select c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.relrowsecurity, c.relforcerowsecurity, c.relispartition,
         c.relpersistence, c.reloptions, format('%I.%I', s.nspname, c.relname) as object
     from pg_class c join spaces s on s.oid = c.relnamespace where c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')
+        and (('pg_class'::regclass, c.oid) not in (select classid, objid from extended))
+        -- Partitions are the log's; of a table of somebody's own, the table is told, and with it its sequences.
+        and not (s.nspname = ($1)[2] and (c.relispartition or exists (select from pg_depend d where d.classid = 'pg_class'::regclass
+            and d.objid = c.oid and c.relkind = 'S' and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i'))))
 ), whole as (
     select * from relations where not relispartition
 ), columns as (
@@ -22,6 +31,7 @@ with spaces as (
 ), functions as (
     select p.oid, p.oid::regprocedure::text as object, p.prokind, p.proowner, p.proacl
     from pg_proc p join spaces s on s.oid = p.pronamespace
+    where (('pg_proc'::regclass, p.oid) not in (select classid, objid from extended))
 ), acls as (
     select 'schema' as kind, quote_ident(nspname) as object, nspowner as owner, coalesce(nspacl, acldefault('n', nspowner)) as acl, '' as part
     from spaces
@@ -68,7 +78,9 @@ union all select 'policy', w.object || '.' || quote_ident(p.polname),
 union all select 'function', object, case when prokind = 'a' then 'aggregate' else pg_get_functiondef(oid) end from functions
 union all select 'type', format('%I.%I', s.nspname, t.typname), case t.typtype when 'd' then 'domain' when 'e' then 'enum' else 'type' end
     from pg_type t join spaces s on s.oid = t.typnamespace
-    where t.typtype in ('d', 'e', 'r') or (t.typtype = 'c' and exists (select from pg_class c where c.oid = t.typrelid and c.relkind = 'c'))
+    where ('pg_type'::regclass, t.oid) not in (select classid, objid from extended) and (t.typtype in ('d', 'e', 'r') or (t.typtype = 'c' and exists (select from pg_class c where c.oid = t.typrelid and c.relkind = 'c')))
+union all select 'extension', quote_ident(s.nspname) || '.' || quote_ident(e.extname), 'version ' || e.extversion
+    from pg_extension e join spaces s on s.oid = e.extnamespace
 union all select 'grant', kind || ' ' || object || case part when '' then '' else '.' || part end || ' to ' || grantee, definition from grants
 union all select 'default grant', 'schema ' || quote_ident(s.nspname) || ' by ' || quote_ident(pg_get_userbyid(d.defaclrole)), d.defaclacl::text
     from pg_default_acl d join spaces s on s.oid = d.defaclnamespace

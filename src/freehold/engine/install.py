@@ -8,7 +8,7 @@ differ from the declarations, the error lists how.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy.schema import CreateIndex
 
@@ -68,8 +68,9 @@ async def _create_role(connection: Connection, name: str, login: str) -> None:
 
 
 async def install(
-    connection: Connection, planned: Plan, schemas: Schemas, roles: Roles, report: Callable[[str], None]
-) -> bool:
+    connection: Connection, planned: Plan, schemas: Schemas, roles: Roles, report: Callable[[str], None],
+    made: Sequence[str] | None = None,
+) -> bool:  # fmt: skip
     """Makes the schema what the plan says, and counts what new counters have not counted yet.
 
     Args:
@@ -77,6 +78,7 @@ async def install(
         planned: from `plan`.
         schemas, roles: the same as for the plan.
         report: is told in words how far the counting is.
+        made: statements that make the tables of an empty schema instead: those of the revisions.
 
     Returns:
         Whether anything was done; False where the schema is this plan's already.
@@ -85,11 +87,13 @@ async def install(
         ConfigurationError: tables exist that differ from the declarations.
     """
     async with exclusive(connection, schemas):
-        made = await _make(connection, planned, schemas, roles)
-        return await count_anew(connection, planned.registry, schemas, roles, report) or made
+        changed = await _make(connection, planned, schemas, roles, made)
+        return await count_anew(connection, planned.registry, schemas, roles, report) or changed
 
 
-async def _make(connection: Connection, planned: Plan, schemas: Schemas, roles: Roles) -> bool:
+async def _make(
+    connection: Connection, planned: Plan, schemas: Schemas, roles: Roles, made: Sequence[str] | None
+) -> bool:
     async with connection.transaction():
         await configure_role(connection, schemas, roles)
         same = await installed_digest(connection, schemas) == planned.digest
@@ -102,8 +106,11 @@ async def _make(connection: Connection, planned: Plan, schemas: Schemas, roles: 
         await empower_owner(connection, roles)
         for statement in planned.setup:
             await connection.execute(statement)
-        for made in (planned.tables, planned.references):
-            for name, statements in made.items():
+        revised = made if made is not None and not existing else ()
+        if revised:
+            await _revised(connection, revised, schemas)
+        for parts in () if revised else (planned.tables, planned.references):
+            for name, statements in parts.items():
                 for statement in statements if name not in existing else ():
                     await connection.execute(statement)
         if existing & planned.tables.keys():
@@ -114,6 +121,15 @@ async def _make(connection: Connection, planned: Plan, schemas: Schemas, roles: 
         await connection.fetch(f"select {schemas.own('note_columns')}()")
         await keep_digest(connection, planned, schemas)
     return True
+
+
+async def _revised(connection: Connection, statements: Sequence[str], schemas: Schemas) -> None:
+    """Runs what revisions do; their names are without a schema."""
+    path = ", ".join((quoted(schemas.application), quoted(schemas.engine), "pg_temp"))
+    await connection.execute(f"set local search_path = {path}")
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.execute("set local search_path to default")
 
 
 async def installed_digest(connection: Connection, schemas: Schemas) -> str | None:
@@ -168,7 +184,9 @@ async def _compare(connection: Connection, planned: Plan, schemas: Schemas, role
     found = [
         str(each)
         for each in await differences(connection, planned, schemas, roles)
-        if each.structural and (each.object in tables or each.object.startswith(tuple(f"{name}." for name in tables)))
+        if each.structural
+        and not each.own
+        and (each.object in tables or each.object.startswith(tuple(f"{name}." for name in tables)))
     ]
     if found:
         raise ConfigurationError(

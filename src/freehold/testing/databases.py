@@ -113,11 +113,10 @@ class Databases:
         self._made.discard(name)
 
     async def _template(self, application: Application) -> str:
-        digest = hashlib.sha256(
-            "\n".join(
-                [application.plan().digest, clock_function(application.schemas, "now"), self.server.password]
-            ).encode()
-        ).hexdigest()[:16]
+        revisions = sorted(application.migrations.glob("*.py")) if application.migrations else []
+        made = [application.plan().digest, clock_function(application.schemas, "now"), self.server.password]
+        made += [path.read_text(encoding="utf-8") for path in revisions]
+        digest = hashlib.sha256("\n".join(made).encode()).hexdigest()[:16]
         name = self._templates.get(digest)
         if name is None:
             name = self._templates[digest] = await self._make_template(application, f"{_TEMPLATE}{digest}")

@@ -15,7 +15,6 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from alembic.operations.ops import CreateForeignKeyOp
 
@@ -23,67 +22,23 @@ from freehold.engine.migrations.folder import Revision
 from freehold.engine.migrations.inspecting import exempted, inspect
 from freehold.engine.migrations.literals import bare
 from freehold.engine.migrations.mending import Mending
-from freehold.engine.migrations.resuming import Taken, levelling, made_by
-from freehold.engine.migrations.shadow import search_path
+from freehold.engine.migrations.resuming import Taken, levelling
 from freehold.engine.migrations.state import BEGUN, TAKEN, State, keep_revision
 from freehold.engine.migrations.steps import Group, Step, grouped
 from freehold.engine.migrations.structure import read_structure
+from freehold.engine.migrations.undertaking import Work, made_again, noted, session, shaped
 from freehold.engine.plan import Plan
 from freehold.errors import FreeholdError, MigrationError
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import literal, quoted
 
-__all__ = ["LOCK_WAIT", "Execution", "Work", "script"]
+__all__ = ["LOCK_WAIT", "Execution"]
 
 LOCK_WAIT = 60.0
 """Seconds for which a step is tried again while somebody else holds what it needs."""
 
 _ATTEMPT = 3.0
 """Seconds that one attempt waits for a lock; those who come behind it wait for as long."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a run will do.
-
-    Args:
-        direction: up or down.
-        revisions: each with its groups and the revision that the database is at afterwards.
-        before: what revisions build on and is made first: the engine's own objects.
-        mendings: derived objects to make again.
-        stamp: the revision that the tables have already, where that is all there is to note.
-        notes: what a person should know.
-        taken: how the first revision is taken up, where it is half done and cannot simply go on.
-        counting: entities whose rows are counted at the end, for counters that have not counted them yet.
-    """
-
-    direction: str
-    revisions: Sequence[tuple[Revision, Sequence[Group], str | None]] = ()
-    before: Sequence[Mending] = ()
-    mendings: Sequence[Mending] = ()
-    stamp: str | None = None
-    notes: Sequence[str] = ()
-    taken: Taken | None = None
-    counting: Sequence[str] = ()
-
-    @property
-    def steps(self) -> list[Step]:
-        """All steps of all revisions."""
-        return [step for _, groups, _ in self.revisions for group in groups for step in group.steps]
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not (self.revisions or self.before or self.mendings or self.stamp or self.counting)
-
-    def with_mendings(self, number: int) -> int | None:
-        """The group of the last revision whose transaction makes derived objects again; None for one of their own."""
-        if not self.revisions or number != len(self.revisions) - 1:
-            return None
-        shaping = [g for g in self.revisions[-1][1] if g.transactional and any(s.shapes for s in g.steps)]
-        # What is dropped last is not in the new objects: they are there by then.
-        made = [g for g in shaping if any(s.shapes and not s.drops for s in g.steps)] or shaping
-        return made[-1].number if made else None
 
 
 class Execution:
@@ -118,7 +73,7 @@ class Execution:
         """
         await self._prepare()
         if work.before:
-            await self._transaction("the engine", _mending_statements(work.before, self._plan))
+            await self._transaction("the engine", made_again(work.before, self._plan))
         if work.stamp:
             await self._transaction("stamp", keep_revision(self._plan.schemas, work.stamp, "stamp"))
         mendings = list(work.mendings)
@@ -143,12 +98,12 @@ class Execution:
             if taken:
                 await self._level(taken, revision, work.direction)
             if number == len(work.revisions) - 1 and mendings:
-                await self._transaction("derived objects", _mending_statements(mendings, self._plan))
+                await self._transaction("derived objects", made_again(mendings, self._plan))
                 mendings = []
             await self._transaction(f"note {revision.id}", keep_revision(self._plan.schemas, after, work.direction))
             self._report(f"{work.direction} {revision.id}: done")
         if mendings:
-            await self._transaction("derived objects", _mending_statements(mendings, self._plan))
+            await self._transaction("derived objects", made_again(mendings, self._plan))
 
     async def _inspect(self, revision: Revision, groups: Sequence[Group], direction: str) -> None:
         """Looks at the rows before the next steps, up to SQL that may change them."""
@@ -186,7 +141,7 @@ class Execution:
     async def _prepare(self) -> None:
         (row,) = await self._connection.fetch("select pg_backend_pid() as pid, quote_ident(current_user) as name")
         self._pid = row["pid"]
-        for statement in _session(self._plan):
+        for statement in session(self._plan):
             await self._connection.execute(statement)
 
     async def _group(
@@ -194,7 +149,7 @@ class Execution:
     ) -> None:
         for step in group.steps:
             self._report(f"{revision.id}: {step.change}")
-        note = _note(self._plan, revision, group, direction)
+        note = noted(self._plan, revision, group, direction)
         what = f"{revision.path.name}: {'; '.join(s.change for s in group.steps)}"
         (first, *_) = group.steps
         try:
@@ -206,8 +161,8 @@ class Execution:
                 await self._begun(revision, group, direction)
                 await self._staged(what, first, note, direction)
             else:
-                made = _mending_statements(mendings, self._plan)
-                statements = [*await self._statements(group), *made, *_shaped(self._plan, group), note]
+                made = made_again(mendings, self._plan)
+                statements = [*await self._statements(group), *made, *shaped(self._plan, group), note]
                 await self._transaction(what, statements, direction)
         except MigrationError as error:
             if not (lenient and group.manual and _sqlstate(error.__cause__) in _MOOT):
@@ -217,7 +172,7 @@ class Execution:
 
     async def _begun(self, revision: Revision, group: Group, direction: str) -> None:
         """Notes what a group will make that is not done in one transaction, so that it is found if it stays unfinished."""
-        await self._connection.execute(_note(self._plan, revision, group, direction, BEGUN))
+        await self._connection.execute(noted(self._plan, revision, group, direction, BEGUN))
 
     async def _staged(self, what: str, step: Step, note: str, direction: str) -> None:
         """Transactions of which the last one is noted. What they leave where one fails is taken back."""
@@ -369,42 +324,6 @@ _MOOT = {"42P01", "42703", "42704", "42883", "3F000", "42P06", "42P07", "42710",
 _ROWS = re.compile(r"\s*(update|insert|delete|merge|with|select)\b", re.IGNORECASE)
 
 
-def _session(plan: Plan) -> list[str]:
-    return [
-        "set application_name = 'freehold migrate'",
-        "set statement_timeout = 0",
-        "set idle_in_transaction_session_timeout = 0",
-        "set client_connection_check_interval = '2s'",
-        f"set role {quoted(plan.roles.owner)}",
-        f"set search_path = {search_path(plan.schemas)}",
-    ]
-
-
-def _note(plan: Plan, revision: Revision, group: Group, direction: str, digest: str | None = None) -> str:
-    made = "".join(f", {literal(name)}" for name in made_by(group.steps))[2:]
-    return (
-        f"insert into {plan.schemas.own('migration_groups')} (revision, direction, number, digest, made) values "
-        f"({literal(revision.id)}, {literal(direction)}, {group.number}, {literal(digest or group.digest)}, array[{made}]::text[]) "
-        "on conflict (revision, direction, number) do update set digest = excluded.digest, made = excluded.made"
-    )
-
-
-def _shaped(plan: Plan, group: Group) -> list[str]:
-    return (
-        [f"select {plan.schemas.own('note_columns')}()"] if group.manual or any(s.shapes for s in group.steps) else []
-    )
-
-
-def _mending_statements(mendings: Sequence[Mending], plan: Plan) -> list[str]:
-    statements: list[str] = []
-    for mending in mendings:
-        if mending.administrative:
-            statements += ["set local role none", *mending.sql, f"set local role {quoted(plan.roles.owner)}"]
-        else:
-            statements += mending.sql
-    return statements
-
-
 def _sqlstate(error: BaseException | None) -> str | None:
     """PostgreSQL's code of what was translated into one of our errors."""
     while error is not None and not hasattr(error, "sqlstate"):
@@ -425,37 +344,4 @@ def _failed(what: str, error: FreeholdError, direction: str) -> MigrationError:
     return MigrationError(
         f"{what} failed: {error.message}" + (f" ({detail})" if detail and detail not in error.message else ""),
         hint=f"nothing of this part stays, and the parts before it do; {_onward(direction)}",
-    )
-
-
-def script(work: Work, plan: Plan) -> str:
-    """What a run would do, as SQL for psql. Its last lines note that it was done."""
-    lines = [*_session(plan)[4:], ""]
-    if work.before:
-        lines += ["begin", *_mending_statements(work.before, plan), "commit", ""]
-    if work.stamp:
-        lines += ["begin", *keep_revision(plan.schemas, work.stamp, "stamp"), "commit", ""]
-    for number, (revision, groups, after) in enumerate(work.revisions):
-        lines.append(f"-- {revision.path.name}: {work.direction}")
-        carrier = work.with_mendings(number)
-        for group in groups:
-            lines += [f"-- {step.change}" + (f" ({step.lock})" if step.lock else "") for step in group.steps]
-            for stage in (stage for step in group.steps for stage in step.before):
-                lines += ["begin", *stage, "commit"]
-            statements = [text for step in group.steps for text in step.sql] + _shaped(plan, group)
-            if isinstance(group.steps[0].operation, CreateForeignKeyOp):
-                statements = ["set local role none", *statements, f"set local role {quoted(plan.roles.owner)}"]
-            if group.number == carrier:
-                statements[len(statements) :] = _mending_statements(work.mendings, plan)
-            lines += ["begin", *statements, "commit", ""] if group.transactional else [*statements, ""]
-        if number == len(work.revisions) - 1 and carrier is None and work.mendings:
-            lines += ["begin", *_mending_statements(work.mendings, plan), "commit", ""]
-        lines += ["begin", *keep_revision(plan.schemas, after, work.direction), "commit", ""]
-    if not work.revisions and work.mendings:
-        lines += ["begin", *_mending_statements(work.mendings, plan), "commit", ""]
-    if work.counting:
-        lines.append(f"-- afterwards run 'freehold migrate up': it counts the rows of {', '.join(work.counting)}")
-    return (
-        "\n".join(line if not line or line.startswith("--") else f"{line.strip().rstrip(';')};" for line in lines)
-        + "\n"
     )

@@ -264,6 +264,8 @@ def _roles(derived: Sequence[Difference], plan: Plan) -> Iterator[Mending]:
 
 def mending_hint(each: Difference, plan: Plan) -> str:
     """What to do about a difference."""
+    if each.own:
+        return "nothing: it is left alone"
     if each.structural:
         return {
             "missing": "freehold migrate up, or a new revision: freehold migrate new",

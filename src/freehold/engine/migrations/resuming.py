@@ -18,12 +18,12 @@ from sqlalchemy import Column
 from freehold.engine.migrations.recording import compiled, recorded
 from freehold.engine.migrations.state import Part
 from freehold.engine.migrations.steps import WRITTEN, Step, grouped, planned
-from freehold.engine.migrations.structure import Structure, TableStructure
+from freehold.engine.migrations.structure import Structure, TableStructure, objects
 from freehold.engine.migrations.writing import lines, revision_text
 from freehold.errors import MigrationError
 from freehold.sql.identifiers import Schemas
 
-__all__ = ["Taken", "levelling", "made_by", "objects", "remaining", "written_left"]
+__all__ = ["Taken", "levelling", "made_by", "operations_of", "remaining", "restricted", "written_left"]
 
 T = TypeVar("T")
 
@@ -43,14 +43,6 @@ class Taken:
     known: frozenset[str]
     first: int
     lenient: bool
-
-
-def objects(structure: Structure) -> frozenset[str]:
-    """The names of all that is in some tables."""
-    found = set()
-    for name, table in structure.items():
-        found |= {name, *(f"{name}.{each}" for each in (*table.columns, *table.constraints, *table.indexes))}
-    return frozenset(found)
 
 
 def made_by(steps: Iterable[Step]) -> list[str]:
@@ -76,17 +68,24 @@ def levelling(actual: Structure, taken: Taken, schemas: Schemas) -> list[Step]:
     Raises:
         MigrationError: they cannot be written.
     """
-    seen = {name: _known(table, taken.known) for name, table in actual.items() if name in taken.known}
+    seen = {name: restricted(table, taken.known) for name, table in actual.items() if name in taken.known}
     try:
         written = lines(seen, taken.target)
     except ValueError as error:
         raise MigrationError(str(error), hint="alter it by hand, and run this again") from error
+    return planned(operations_of(written), schemas)
+
+
+def operations_of(written: Sequence[str]) -> list[MigrateOperation]:
+    """The operations of lines that `lines` wrote."""
     made: dict[str, Callable[[], None]] = {}
-    exec(revision_text("levelled", "levelled", None, written, []), made)  # noqa: S102  # what `lines` wrote, and nothing else
-    return planned(recorded(made["upgrade"]), schemas) if written else []
+    exec(revision_text("written", "written", None, written, []), made)  # noqa: S102  # what `lines` wrote, and nothing else
+    return recorded(made["upgrade"])
 
 
-def _known(table: TableStructure, known: frozenset[str]) -> TableStructure:
+def restricted(table: TableStructure, known: frozenset[str]) -> TableStructure:
+    """A table with only what is known."""
+
     def kept(each: Mapping[str, T]) -> dict[str, T]:
         return {name: value for name, value in each.items() if f"{table.name}.{name}" in known}
 

@@ -8,7 +8,7 @@ from freehold.engine.migrations.literals import mapped
 from freehold.postgres.connections import Connection
 from freehold.sql.identifiers import Schemas, quoted
 
-__all__ = ["ENGINE", "Column", "Constraint", "Index", "Structure", "TableStructure", "read_structure"]
+__all__ = ["ENGINE", "Column", "Constraint", "Index", "Structure", "TableStructure", "objects", "read_structure"]
 
 
 ENGINE = "{engine}"
@@ -69,6 +69,15 @@ class TableStructure:
 
 Structure = Mapping[str, TableStructure]
 
+
+def objects(structure: Structure) -> frozenset[str]:
+    """The names of all that is in some tables; of what is in a table, after the table's and a dot."""
+    found = set()
+    for name, table in structure.items():
+        found |= {name, *(f"{name}.{each}" for each in (*table.columns, *table.constraints, *table.indexes))}
+    return frozenset(found)
+
+
 _TABLES = """
 select c.relname::text as name from pg_class c where c.relnamespace = to_regnamespace($1) and c.relkind in ('r', 'p') order by 1
 """
@@ -109,12 +118,18 @@ where c.relnamespace = to_regnamespace($1) and x.indisvalid and not exists (
 """
 
 
-async def read_structure(connection: Connection, schemas: Schemas) -> Structure:
+async def read_structure(connection: Connection, schemas: Schemas, beside: str | None = None) -> Structure:
     """The tables in the application's schema, printed without the schemas' names; the engine's is `{engine}`.
 
     To be called within a transaction: it sets the search path to its end.
+
+    Args:
+        connection: to the database.
+        schemas: the names of the schemas.
+        beside: another schema whose name is left out, where an extension's types may be.
     """
-    await connection.execute(f"set local search_path = {quoted(schemas.application)}, pg_temp")
+    path = ", ".join(quoted(each) for each in (schemas.application, beside) if each)
+    await connection.execute(f"set local search_path = {path}, pg_temp")
     name = quoted(schemas.application)
 
     own = re.compile(rf'(?<![\w"$])(?:{schemas.engine}|{re.escape(quoted(schemas.engine))})\.')

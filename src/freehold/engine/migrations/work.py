@@ -10,11 +10,13 @@ from freehold.engine.catalog import Difference, differences, read_catalog
 from freehold.engine.counters import counter_drops
 from freehold.engine.functions import function_drops
 from freehold.engine.install import installed_digest, keep_digest
-from freehold.engine.migrations.execution import LOCK_WAIT, Execution, Work
+from freehold.engine.migrations.belonging import belonging
+from freehold.engine.migrations.execution import LOCK_WAIT, Execution
 from freehold.engine.migrations.folder import Folder, Revision
 from freehold.engine.migrations.mending import Mending, mended, mended_engine
-from freehold.engine.migrations.resuming import Taken, objects, remaining, written_left
-from freehold.engine.migrations.shadow import declared_structure, revised_structures
+from freehold.engine.migrations.recording import compiled
+from freehold.engine.migrations.resuming import Taken, operations_of, remaining, restricted, written_left
+from freehold.engine.migrations.shadow import at_once, declared_structure, known_names, revised_structures, shadow
 from freehold.engine.migrations.state import (
     BEGUN,
     State,
@@ -25,7 +27,8 @@ from freehold.engine.migrations.state import (
     stored_derived,
 )
 from freehold.engine.migrations.steps import Group, grouped, planned
-from freehold.engine.migrations.structure import Structure, read_structure
+from freehold.engine.migrations.structure import Structure, objects, read_structure
+from freehold.engine.migrations.undertaking import Work
 from freehold.engine.migrations.writing import lines
 from freehold.engine.plan import Plan
 from freehold.engine.reconcile import count_anew, uncounted
@@ -66,10 +69,12 @@ class Checked:
     Args:
         standing: where the database is.
         differences: between it and the declarations.
+        own: what somebody made beside the declarations; it is left alone.
     """
 
     standing: Standing
     differences: Sequence[Difference]
+    own: Sequence[Difference] = ()
 
     @property
     def clean(self) -> bool:
@@ -116,8 +121,36 @@ class Migrations:
         """Holds a database against revisions and declarations. Nothing is changed."""
         standing = await self.status(connection)
         await require_roles(connection, self.plan.roles)
-        found = await differences(connection, self.plan, self.plan.schemas, self.plan.roles)
-        return Checked(standing, found)
+        found = await self._compared(connection)
+        return Checked(standing, [each for each in found if not each.own], [each for each in found if each.own])
+
+    async def _compared(self, connection: Connection) -> list[Difference]:
+        known = await known_names(connection, self.plan, self.folder.revisions)
+        return await differences(connection, self.plan, self.plan.schemas, self.plan.roles, known)
+
+    async def fresh(self, connection: Connection) -> list[str] | None:
+        """What makes the tables of an empty database: all revisions, and what the declarations are ahead of them.
+
+        So what revisions make by SQL of their own is there as well.
+
+        Args:
+            connection: of an administrator who may act as the owner.
+
+        Returns:
+            The statements; None where there are no revisions, or tables already.
+        """
+        state = await read_state(connection, self.plan.schemas)
+        if self.folder.head is None or state.tables or state.known:
+            return None
+        await empower_owner(connection, self.plan.roles)
+        declared = await declared_structure(connection, self.plan)
+        async with shadow(connection, self.plan) as other:
+            for revision in self.folder.revisions:
+                await other.run(revision)
+            reached = belonging(await other.structure(), declared, frozenset(other.own))
+        operations = [each for revision in self.folder.revisions for each in revision.operations("up")]
+        operations += operations_of(lines(reached, declared))
+        return [at_once(text, self.plan.schemas) for operation in operations for text in compiled(operation)]
 
     async def work_up(self, connection: Connection, *, to: str | None = None) -> Work:
         """What `up` would do.
@@ -333,7 +366,7 @@ class Migrations:
         """Notes how the schema is printed now, where nothing is left to mend, and keeps the derived objects."""
         plan, schemas = self.plan, self.plan.schemas
         await configure_role(connection, schemas, plan.roles)
-        found = await differences(connection, plan, schemas, plan.roles)
+        found = await self._compared(connection)
         state = await read_state(connection, schemas)
         async with connection.transaction():
             await connection.execute(f"set local role {quoted(plan.roles.owner)}")
@@ -347,7 +380,7 @@ class Migrations:
                     f"insert into {schemas.own('settings')} values ('printed', $1) on conflict (name) do update set value = excluded.value",
                     printed,
                 )
-        return found
+        return [each for each in found if not each.own]
 
     async def _untouched(self, connection: Connection) -> bool:
         """Whether the schema is printed as it was when it was found to be as declared."""
@@ -369,15 +402,18 @@ class Migrations:
         """How many revisions the tables have that somebody made without them."""
         async with connection.rehearsal():
             actual = await read_structure(connection, self.plan.schemas)
+        made = frozenset().union(*map(objects, structures))
+        ours = {name: restricted(table, made) for name, table in actual.items() if name in made}
         for place in reversed(range(len(structures))):
-            if structures[place] == actual:
+            if structures[place] == ours:
                 return place
         if len(structures) == 1:  # there are no revisions yet
-            missing = lines(actual, await declared_structure(connection, self.plan))
+            declared = await declared_structure(connection, self.plan)
+            missing = lines(belonging(actual, declared), declared)
             if not missing:
                 return 0
         else:
-            missing = lines(actual, structures[-1])
+            missing = lines(ours, structures[-1])
         raise MigrationError(
             f"the tables that are there are as no revision says; from the newest they differ in: {'; '.join(missing[:10])}",
             hint="alter them by hand until 'freehold migrate up' finds a revision that they are as, or start from an empty database",
