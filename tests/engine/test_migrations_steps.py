@@ -27,7 +27,7 @@ def table() -> None:
 
 def test_an_index_on_a_table_with_rows_is_built_concurrently() -> None:
     (step,) = steps(lambda: op.create_index("orders_n_idx", "orders", ["n"], unique=True))
-    assert sql([step]) == ["CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS orders_n_idx ON orders (n)"]
+    assert sql([step]) == ['CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS "orders_n_idx" ON "orders" ("n")']
     assert (step.transactional, step.deferred, step.index) == (False, True, "orders_n_idx")
     assert step.lock == "SHARE UPDATE EXCLUSIVE on orders"
     (step,) = steps(lambda: op.drop_index("orders_n_idx", "orders"))
