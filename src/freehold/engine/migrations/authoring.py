@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from freehold.engine.migrations.belonging import belonging
 from freehold.engine.migrations.folder import Folder
 from freehold.engine.migrations.renaming import Ask, column_renames, table_renames
 from freehold.engine.migrations.shadow import Shadow, declared_structure, shadow
@@ -48,7 +47,7 @@ async def author(
         for revision in folder.revisions:
             await other.run(revision)
         found = [] if empty else await _renamed(other, after, renames, never_renamed, ask)
-        before = after if empty else belonging(await other.structure(), after, frozenset(other.own))
+        before = after if empty else await other.belonging(after)
     try:
         up = [*(each[0] for each in found), *(decided(each, deleted) for each in lines(before, after))]
         down = [*lines(after, before), *(each[1] for each in reversed(found))]
@@ -72,22 +71,18 @@ async def _renamed(
     other: Shadow, after: Structure, named: Sequence[tuple[str, str]], never: bool, ask: Ask
 ) -> list[tuple[str, str]]:
     """Renames what has another name now, and answers with the operations up and down."""
-
-    async def declarable() -> Structure:
-        return belonging(await other.structure(), after, frozenset(other.own))
-
     tables = table_renames(
-        await declarable(), after, [pair for pair in named if "." not in pair[0]], never=never, ask=ask
+        await other.belonging(after), after, [pair for pair in named if "." not in pair[0]], never=never, ask=ask
     )
     for each in tables:
         await other.execute(f"alter table {quoted(each.old)} rename to {quoted(each.new)}")
         other.renamed(each.old, each.new)
     pairs = [pair for pair in named if "." in pair[0]]
-    columns = column_renames(await declarable(), after, pairs, never=never, ask=ask)
+    columns = column_renames(await other.belonging(after), after, pairs, never=never, ask=ask)
     for each in columns:
         await other.execute(f"alter table {quoted(each.table)} rename column {quoted(each.old)} to {quoted(each.new)}")
     _all_used(named, [*tables, *columns])
-    objects = renamed_objects(await declarable(), after) if tables or columns else []
+    objects = renamed_objects(await other.belonging(after), after) if tables or columns else []
     for up, _ in objects:
         await other.execute(up)
     return [(each.up, each.down) for each in (*tables, *columns)] + [
@@ -111,15 +106,15 @@ async def _tried(connection: Connection, plan: Plan, folder: Folder, after: Stru
     async with shadow(connection, plan) as other:
         for revision in folder.revisions[:-1]:
             await other.run(revision)
-        before = belonging(await other.structure(), after, frozenset(other.own))
+        before = await other.belonging(after)
         await other.run(newest)
-        if missing := lines(belonging(await other.structure(), after, frozenset(other.own)), after):
+        if missing := lines(await other.belonging(after), after):
             raise MigrationError(
                 f"{newest.path.name} was written but does not lead to the declarations; it lacks {'; '.join(missing[:5])}",
                 hint="edit the file: PostgreSQL prints these otherwise than they were written",
             )
         await other.run(newest, "down")
-        if missing := lines(belonging(await other.structure(), before, frozenset(other.own)), before):
+        if missing := lines(await other.belonging(before), before):
             raise MigrationError(
                 f"{newest.path.name} was written, but its downgrade does not lead back; it lacks {'; '.join(missing[:5])}",
                 hint="edit its downgrade(), or let it raise",

@@ -17,28 +17,31 @@ __all__ = ["belonging"]
 T = TypeVar("T")
 
 
-def belonging(before: Structure, after: Structure, own: frozenset[str] = frozenset()) -> Structure:
+def belonging(
+    before: Structure, after: Structure, own: frozenset[str] = frozenset(), *, formed: bool = True
+) -> Structure:
     """Some tables without what is somebody's own.
 
     Args:
         before: the tables.
         after: those that are declared: what is in both belongs to the declarations.
         own: the names of what SQL that a person wrote made.
+        formed: whether to tell by the form too; after a rename, what is in a table is named after the old one.
     """
     kept = {}
     for name, table in before.items():
         declared = after.get(name)
-        if declared is not None or (name not in own and _entity(table)):
-            kept[name] = _belonging(table, declared or TableStructure(name), own)
+        if declared is not None or (name not in own and (not formed or _entity(table))):
+            kept[name] = _belonging(table, declared or TableStructure(name), own, formed)
     return kept
 
 
-def _belonging(table: TableStructure, declared: TableStructure, own: frozenset[str]) -> TableStructure:
+def _belonging(table: TableStructure, declared: TableStructure, own: frozenset[str], formed: bool) -> TableStructure:
     def kept(each: Mapping[str, T], there: Mapping[str, T], made: Callable[[T], bool]) -> dict[str, T]:
         return {
             name: value
             for name, value in each.items()
-            if name in there or (f"{table.name}.{name}" not in own and made(value))
+            if name in there or (f"{table.name}.{name}" not in own and (not formed or made(value)))
         }
 
     return replace(
@@ -63,7 +66,7 @@ def _column(column: Column) -> bool:
 
 
 def _constraint(table: str, constraint: Constraint) -> bool:
-    return constraint.kind in ("p", "c", "f") and constraint.name.startswith(table[:40])
+    return constraint.kind == "p" or (constraint.kind in ("c", "f") and constraint.name.startswith(table[:40]))
 
 
 def _index(table: str, index: Index) -> bool:

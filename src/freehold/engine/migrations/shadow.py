@@ -50,6 +50,7 @@ class Shadow:
     def __init__(self, connection: Connection, schemas: Schemas) -> None:
         self._connection, self._schemas = connection, schemas
         self.own: set[str] = set()
+        self._told = False
 
     async def run(self, revision: Revision, direction: str = "up") -> None:
         """Does what a revision does, at once instead of in the forms that let others through.
@@ -77,6 +78,14 @@ class Shadow:
     def renamed(self, old: str, new: str) -> None:
         """Follows a table or column to its new name."""
         self.own = {new + name[len(old) :] if name == old or name.startswith(f"{old}.") else name for name in self.own}
+
+    async def belonging(self, after: Structure) -> Structure:
+        """The tables that are there now, without what is somebody's own. What that is, is known from then on."""
+        now = await self.structure()
+        found = belonging(now, after, frozenset(self.own), formed=not self._told)
+        self.own |= objects(now) - objects(found)
+        self._told = True
+        return found
 
     async def _path(self) -> str:
         """With the application's schema at the end, where an extension is in it: it is there once in a database."""
