@@ -94,7 +94,9 @@ class Issue:
     code: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", tuple(map(_step, self.path)))
+        object.__setattr__(self, "path", tuple(map(_step, self.path[:MOST_STEPS])))
+        if len(self.message) > LONGEST_MESSAGE:
+            object.__setattr__(self, "message", self.message[: LONGEST_MESSAGE - 1] + "…")
 
     @property
     def field(self) -> str:
@@ -104,6 +106,12 @@ class Issue:
     def as_dict(self) -> dict[str, Any]:
         """The issue as JSON-able values."""
         return {"path": list(self.path), "message": self.message, "code": self.code}
+
+
+MOST_STEPS, LONGEST_MESSAGE = 50, 1_000
+"""Steps of an issue's path, and characters of its message."""
+MOST_ISSUES, LISTED = 100, 20
+"""Issues that an error keeps, and those that its message lists."""
 
 
 def _step(step: str | int) -> str | int:
@@ -183,7 +191,7 @@ class MigrationError(ConfigurationError):
 
 
 class ValidationError(FreeholdError):
-    """Input is wrong. All issues are listed, each with its path.
+    """Input is wrong. All issues are listed, each with its path; of more than 100, the first 100 and how many more there are.
 
     Args:
         issues: at least one.
@@ -193,10 +201,12 @@ class ValidationError(FreeholdError):
     code = "FH100"
 
     def __init__(self, issues: Sequence[Issue], *, subject: str = "input", hint: str | None = None) -> None:
-        self.issues = tuple(issues)
+        self.issues = _first_issues(issues)
         self.subject = subject
-        listed = "; ".join(f"{issue.field}: {issue.message}" if issue.path else issue.message for issue in self.issues)
-        super().__init__(f"{subject} is not valid: {listed}", hint=hint)
+        told = [f"{issue.field}: {issue.message}" if issue.path else issue.message for issue in self.issues[:LISTED]]
+        if len(self.issues) > LISTED:
+            told.append(f"and {len(self.issues) - LISTED} more issues")
+        super().__init__(f"{subject} is not valid: {'; '.join(told)}", hint=hint)
 
     @classmethod
     def single(cls, path: Sequence[str | int], message: str, code: str, *, subject: str = "input") -> "ValidationError":
@@ -206,6 +216,14 @@ class ValidationError(FreeholdError):
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON-able values, with its issues."""
         return {**super().as_dict(), "issues": [issue.as_dict() for issue in self.issues]}
+
+
+def _first_issues(issues: Sequence[Issue]) -> tuple[Issue, ...]:
+    """As many issues as a person reads, and how many more there are."""
+    if len(issues) <= MOST_ISSUES + 1:  # the last one may say so already
+        return tuple(issues)
+    more = Issue((), f"and {len(issues) - MOST_ISSUES:,} more things are wrong with it", "more_issues")
+    return (*issues[:MOST_ISSUES], more)
 
 
 class CursorError(ValidationError):

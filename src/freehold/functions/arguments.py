@@ -1,6 +1,8 @@
 """The arguments of a call as they arrive, and the parameters that they are validated into."""
 
+import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +19,7 @@ from freehold.model.kinds import split_optional
 from freehold.model.numbers import exact, lossy, parsed
 from freehold.model.schemas import validator
 
-__all__ = ["Arguments", "checked_json"]
+__all__ = ["THREADED", "Arguments", "checked_json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,13 @@ class Arguments:
     def of_texts(cls, texts: Mapping[str, Sequence[str]]) -> "Arguments":
         """Texts, as query strings and command lines have them: each name with all texts that were given for it."""
         return cls("texts", texts)
+
+    async def parsed(self, function: Function) -> Parameters:
+        """The same as `parse`; in a thread where there is much to read."""
+        size = sum(len(part) for part in self.given if isinstance(part, bytes)) if self.form == "record" else 0
+        if self.form == "json":
+            size = len(self.given)
+        return await asyncio.to_thread(self.parse, function) if size >= THREADED else self.parse(function)
 
     def parse(self, function: Function) -> Parameters:
         """The parameters of a function.
@@ -118,12 +127,31 @@ def _joined(known: bytes, name: str | None, body: bytes) -> bytes:
     return b"%b%b" % (start, body.lstrip()[1:]) if sent else known
 
 
+THREADED = 16_384
+"""Bytes of JSON from which on a thread reads it."""
+MOST_VALUES = 100_000
+"""Values in one body. A list or an object counts for five: it takes as much longer to make, and to clear away."""
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+
+def _values(body: bytes) -> int:
+    """How many values a JSON text has, about."""
+    return body.count(b",") + 5 * (body.count(b"[") + body.count(b"{"))
+
+
 def checked_json(body: bytes) -> Any:
     """A body as JSON that means the same to everybody: each name once, no NaN, no nesting without end. Numbers are exact: see `parsed`.
 
     Raises:
-        RequestError: it is not.
+        RequestError: it is not, or has more values than are read.
     """
+    # Reading takes as long as there are values, and holds up all else. Only where there may be too many are those in texts left out.
+    if _values(body) > MOST_VALUES and _values(_TEXT.sub(b"", body)) > MOST_VALUES:
+        raise RequestError(
+            f"the JSON has more than {MOST_VALUES:,} values",
+            status=413,
+            hint="send less at once; files come in by the import",
+        )
     try:
         return parsed(body.decode(), object_pairs_hook=_once, parse_constant=_refused)
     except _RepeatedNameError as error:

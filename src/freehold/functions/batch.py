@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from freehold.errors import FreeholdError, Issue, RequestError, TooLargeError, ValidationError
-from freehold.functions.arguments import Arguments, checked_json
+from freehold.functions.arguments import THREADED, Arguments, checked_json
 from freehold.functions.pipeline import Call, Pipeline, described
 from freehold.functions.registry import Functions
 from freehold.functions.results import Answer
@@ -118,15 +118,19 @@ class Batch:
             RequestError: the body is no JSON.
             ValidationError: it is no batch, or too long; nothing was called then.
         """
-        calls = self._parsed(body)
+        calls = await asyncio.to_thread(self._parsed, body) if len(body) >= THREADED else self._parsed(body)
         outcomes: list[Outcome] = []
         room = _Room(self._most_bytes)
-        for reads, group in groupby(enumerate(calls), lambda placed: self._reads(placed[1])):
-            runs = [partial(self._outcome, place, call, principal, origin, room) for place, call in group]
+        for reads, group in groupby(enumerate(calls), lambda placed: self._reads(placed[1][0])):
+            runs = [
+                partial(self._outcome, place, call, arguments, principal, origin, room)
+                for place, (call, arguments) in group
+            ]
             outcomes += await _together(runs, TOGETHER if reads else 1)
         return outcomes
 
-    def _parsed(self, body: bytes) -> Sequence[BatchCall]:
+    def _parsed(self, body: bytes) -> Sequence[tuple[BatchCall, bytes]]:
+        """The calls that a body asks for, each with its arguments as JSON."""
         given = checked_json(body)
         calls = given.get("calls") if isinstance(given, dict) else None
         if isinstance(calls, list) and len(calls) > self._most:
@@ -144,14 +148,20 @@ class Batch:
             raise ValidationError(
                 [Issue(("calls", place, "id"), message, "repeated") for place in repeated], subject="batch"
             )
-        return parsed
+        return [(call, written(call.arguments, ascii=True).encode()) for call in parsed]
 
     def _reads(self, call: BatchCall) -> bool:
         function = self._functions.get(call.function)
         return function is None or function.kind == "query"
 
     async def _outcome(
-        self, place: int, call: BatchCall, principal: Principal | None, origin: Origin, room: "_Room"
+        self,
+        place: int,
+        call: BatchCall,
+        arguments: bytes,
+        principal: Principal | None,
+        origin: Origin,
+        room: "_Room",
     ) -> Outcome:
         id = _id(place, call)
         try:
@@ -159,8 +169,8 @@ class Batch:
             function = self._functions[call.function]
             if function.stream or function.media or function.content:
                 raise RequestError(f"{function.name} is about a stream", hint="call it by itself, not in a batch")
-            arguments = Arguments.of_json(written(call.arguments, ascii=True).encode())
-            answer = await self._pipeline.run(Call(function, arguments, principal, origin, call.key))
+            asked = Call(function, Arguments.of_json(arguments), principal, origin, call.key)
+            answer = await self._pipeline.run(asked)
             room.take(len(answer.body), refusable=function.kind == "query")
             return Outcome(id, function.name, answer)
         except FreeholdError as error:

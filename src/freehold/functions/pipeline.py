@@ -147,7 +147,7 @@ class Pipeline:
         streams = False
         try:
             passed("limit")
-            parameters = call.arguments.parse(call.function)
+            parameters = await call.arguments.parsed(call.function)
             passed("parse")
             context = authorise(call)
             passed("authorise")

@@ -40,10 +40,9 @@ class Functions:
         """
         function = self._functions.get(name)
         if function is None:
-            close = suggestion(name, self._functions) if "did you mean" in suggestion(name, self._functions) else ""
-            raise NotFoundError(
-                "function", shown(name), hint=close.removeprefix("; ") or "see the manifest for their names"
-            )
+            told = suggestion(name, self._functions)
+            close = told.removeprefix("; ") if "did you mean" in told else "see the manifest for their names"
+            raise NotFoundError("function", shown(name), hint=close)
         return function
 
     def get(self, name: str) -> Function | None:

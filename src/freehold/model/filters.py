@@ -52,10 +52,14 @@ MAXIMUM_CONDITIONS = 200
 """Conditions in one filter."""
 MAXIMUM_CHOICES = 1_000
 """Values of one `in`."""
+MAXIMUM_VALUES = 5_000
+"""Values in one filter."""
 MAXIMUM_STRING = 10_000
 """Characters of a string to compare with."""
 MAXIMUM_DIGITS = 1_000
 """Digits before or after the point of a number to compare with."""
+MOST_ISSUES = 50
+"""Issues of a filter that are told."""
 MAXIMUM_HOPS = 4
 """References that one path may cross."""
 
@@ -168,9 +172,10 @@ class _Parser:
         self.vocabulary = vocabulary
         self.issues: list[Issue] = []
         self.conditions = 0
+        self.values = 0
 
     def issue(self, path: tuple[str | int, ...], message: str, code: str) -> Filter:
-        if len(self.issues) < 50:
+        if len(self.issues) < MOST_ISSUES:
             self.issues.append(Issue(path, message, code))
         return And(())
 
@@ -218,7 +223,7 @@ class _Parser:
                 self.issue(path, f"is one of more than {MAXIMUM_CONDITIONS} conditions; use fewer", "too_many")
             return []
         try:
-            target = find_target(key, self.entity, self.vocabulary, path)
+            target = find_target(key, self.entity, self.vocabulary, path, told=len(self.issues))
         except ValidationError as error:
             for issue in error.issues:
                 self.issue(issue.path, issue.message, issue.code)
@@ -244,7 +249,11 @@ class _Parser:
                     f"does not apply to {target.path}; use {', '.join(allowed)}",
                     "wrong_operator",
                 )
-            return self.issue((*path, operator), f"is no operator{suggestion(operator, allowed)}", "unknown_operator")
+            return self.issue(
+                (*path, operator),
+                f"is no operator{suggestion(operator, allowed, told=len(self.issues))}",
+                "unknown_operator",
+            )
         path = (*path, operator)
         if operator == "is_null":
             if not isinstance(operand, bool):
@@ -266,7 +275,14 @@ class _Parser:
             return self.issue(path, "must be a list of two values, the lowest and the highest", "between_length")
         if len(operand) > MAXIMUM_CHOICES:
             return self.issue(path, f"has more than {MAXIMUM_CHOICES} values; split the call", "too_long")
-        values = [self.value(target, item, (*path, index)) for index, item in enumerate(operand)]
+        self.values += len(operand)
+        if self.values > MAXIMUM_VALUES:
+            return self.issue(path, f"is one of more than {MAXIMUM_VALUES:,} values; split the call", "too_many")
+        values = [
+            self.value(target, item, (*path, index))
+            for index, item in enumerate(operand)
+            if len(self.issues) < MOST_ISSUES
+        ]
         return Compare(target, operator, values)
 
     def value(self, target: Target, operand: Any, path: tuple[str | int, ...], *, element: bool = False) -> Any:
@@ -317,7 +333,9 @@ def operators_of(kind: Kind) -> tuple[str, ...]:
     return (*EQUALITY, "is_null")
 
 
-def find_target(key: str, entity: EntityDescription, vocabulary: Vocabulary, path: tuple[str | int, ...]) -> Target:
+def find_target(
+    key: str, entity: EntityDescription, vocabulary: Vocabulary, path: tuple[str | int, ...], *, told: int = 0
+) -> Target:
     """What the name of a condition leads to, across references and into documents.
 
     Args:
@@ -325,6 +343,7 @@ def find_target(key: str, entity: EntityDescription, vocabulary: Vocabulary, pat
         entity: from which it starts.
         vocabulary: the fields and relations that it may name.
         path: of the condition, for errors.
+        told: issues of the filter that are told already; see `suggestion`.
 
     Raises:
         ValidationError: it leads nowhere, or too far.
@@ -335,7 +354,7 @@ def find_target(key: str, entity: EntityDescription, vocabulary: Vocabulary, pat
     while len(steps) > 1 and steps[0] not in fields:
         relation = known.get(steps[0])
         if relation is None:
-            raise unknown(path, "field or relation", steps[0], [*fields, *known], "where")
+            raise unknown(path, "field or relation", steps[0], [*fields, *known], "where", told=told)
         if len(relations) == MAXIMUM_HOPS:
             raise ValidationError(
                 [Issue(path, f"crosses more than {MAXIMUM_HOPS} references", "too_deep")], subject="where"
@@ -345,7 +364,7 @@ def find_target(key: str, entity: EntityDescription, vocabulary: Vocabulary, pat
         steps = steps[1:]
     field = fields.get(steps[0])
     if field is None:
-        raise unknown(path, "field", steps[0], [*fields, *(f"{name}.…" for name in known)], "where")
+        raise unknown(path, "field", steps[0], [*fields, *(f"{name}.…" for name in known)], "where", told=told)
     keys = tuple(steps[1:])
     return Target(tuple(relations), field, keys, _kind_inside(field, keys, path) if keys else field.kind)
 

@@ -1,12 +1,15 @@
 """Pydantic's findings as Freehold's issues, in one place."""
 
+import difflib
 import re
+from collections.abc import Iterable
+from itertools import islice
 
 import pydantic
 
 from freehold.errors import Issue, ValidationError
 
-__all__ = ["shown", "validation_error"]
+__all__ = ["HINTED", "TOLD", "shown", "suggestion", "validation_error"]
 
 _TEXTS = {
     "extra_forbidden": "is no field here; remove it",
@@ -19,6 +22,12 @@ TOLD = 100
 """Issues of one input that are told."""
 READ = 2_000
 """Issues of one input that are looked at."""
+HINTED = 10
+"""Unknown names of one input for which a known one is suggested. Who has that many wrong has the wrong list, and no slip of the pen."""
+CANDIDATES, LONGEST_NAME = 300, 60
+"""Known names that an unknown one is compared with, and characters of each: both may be a stranger's."""
+LISTED = 30
+"""Known names that are listed."""
 
 
 def shown(value: object) -> str:
@@ -30,6 +39,30 @@ def shown(value: object) -> str:
     if value is None or isinstance(value, int | float):
         return repr(value)
     return f"a {type(value).__name__}"
+
+
+def suggestion(name: str, known: Iterable[str], *, told: int = 0) -> str:
+    """`; did you mean 'x'?` where a known name is close, else the list of what is known.
+
+    Args:
+        name: that nobody knows.
+        known: the names that are known.
+        told: issues of the same input that are told already. Beyond some there is no suggestion.
+    """
+    if told >= HINTED:
+        return ""
+    names = list(known)
+    if len(name) <= LONGEST_NAME:
+        # Names whose lengths differ more cannot be close enough for difflib (0.6).
+        near = (
+            each
+            for each in names
+            if len(each) <= LONGEST_NAME and 3 * len(each) <= 7 * len(name) and 3 * len(name) <= 7 * len(each)
+        )
+        close = difflib.get_close_matches(name, islice(near, CANDIDATES), 1)
+        if close:
+            return f"; did you mean {close[0]!r}?"
+    return f"; known are {', '.join(f'{each:.{LONGEST_NAME}}' for each in names[:LISTED])}" if names else ""
 
 
 def validation_error(error: pydantic.ValidationError, subject: str) -> ValidationError:

@@ -1,6 +1,5 @@
 """The entities of one application and the relations between them."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,7 @@ from freehold.errors import ConfigurationError, DeclarationError, Issue, Validat
 from freehold.model.counters import Counter, resolve_counters
 from freehold.model.description import EntityDescription, FieldDescription, constraint_name
 from freehold.model.entity import Entity
-from freehold.model.issues import shown
+from freehold.model.issues import shown, suggestion
 
 __all__ = ["Constraint", "Registry", "Relation", "suggestion"]
 
@@ -166,18 +165,17 @@ class Registry:
         where[relation.name] = relation
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where a known name is close, else the list of what is known."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, 1) if len(name) <= 100 else []
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known are {', '.join(names[:30])}" if names else ""
-
-
-def unknown(path: tuple[str | int, ...], what: str, name: str, known: Iterable[str], subject: str) -> ValidationError:
-    """The error for a name that an input used and that is not there."""
+def unknown(
+    path: tuple[str | int, ...], what: str, name: str, known: Iterable[str], subject: str, *, told: int = 0
+) -> ValidationError:
+    """The error for a name that an input used and that is not there. `told` as of `suggestion`."""
     return ValidationError(
-        [Issue(path, f"{shown(name)} is no {what}{suggestion(name, known)}", f"unknown_{what.replace(' ', '_')}")],
+        [
+            Issue(
+                path,
+                f"{shown(name)} is no {what}{suggestion(name, known, told=told)}",
+                f"unknown_{what.replace(' ', '_')}",
+            )
+        ],
         subject=subject,
     )

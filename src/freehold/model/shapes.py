@@ -270,14 +270,15 @@ class _Parser:
                 self.issues.append(
                     Issue(
                         (*path, index),
-                        f"{shown(name)} is no field of {entity.name}{suggestion(str(name), known)}",
+                        f"{shown(name)} is no field of {entity.name}{suggestion(str(name), known, told=len(self.issues))}",
                         "unknown_field",
                     )
                 )
         if not names:
             self.issues.append(Issue(path, "names no field", "too_short"))
         # The id is always there: a record that cannot be named cannot be used.
-        return tuple(field for field in entity.fields.values() if field.name == "id" or field.name in names)
+        chosen = {name for name in names if isinstance(name, str)}
+        return tuple(field for field in entity.fields.values() if field.name == "id" or field.name in chosen)
 
     def named(self, include: Any, path: tuple[str | int, ...]) -> list[tuple[str, Any]]:
         if include is None:
@@ -323,7 +324,10 @@ class _Parser:
     ) -> tuple[str, str] | None:
         if relation is None:
             known = self.vocabulary.relations[entity.name]
-            return f"{shown(name)} is no relation of {entity.name}{suggestion(name, known)}", "unknown_relation"
+            return (
+                f"{shown(name)} is no relation of {entity.name}{suggestion(name, known, told=len(self.issues))}",
+                "unknown_relation",
+            )
         if not isinstance(how, Include):
             return f'must be True, "count" or an Include, not {type(how).__name__}', "include_type"
         if len(trail) >= MAXIMUM_INCLUDE_DEPTH:

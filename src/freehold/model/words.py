@@ -40,6 +40,8 @@ MAXIMUM_WORDS = 20
 """Words of a query."""
 FRAGMENT = 120
 """Characters of a fragment, about."""
+LOOKED_THROUGH = 10_000
+"""Characters of a text in which fragments are looked for."""
 
 Ranges = Sequence[tuple[int, int]]
 
@@ -219,7 +221,7 @@ class Fragment:
 
 
 def fragments(texts: Sequence[tuple[str, str | None]], sought: Sequence[str]) -> tuple[Fragment, ...]:
-    """The parts of texts in which a word is found that begins with one of those sought.
+    """The parts of texts in which a word is found that begins with one of those sought, among their first 10,000 characters.
 
     Args:
         texts: names of fields with their texts.
@@ -227,7 +229,7 @@ def fragments(texts: Sequence[tuple[str, str | None]], sought: Sequence[str]) ->
     """
     found = []
     for name, text in texts:
-        spans = _spans(text, tuple(sought)) if text else []
+        spans = _spans(text[:LOOKED_THROUGH], tuple(sought)) if text else []
         if text and spans:
             found.append(Fragment(name, _cut(text, spans)))
     return tuple(found)

@@ -1,5 +1,6 @@
 """Answers as responses: status, headers, and the bytes as they came from PostgreSQL."""
 
+import asyncio
 import hashlib
 
 from starlette.types import Scope, Send
@@ -12,6 +13,9 @@ from freehold.server.reading import matches, page_link
 from freehold.server.routes import Methods, Route
 
 __all__ = ["file_headers", "send_answer", "send_json", "send_methods"]
+
+THREADED = 1_000_000
+"""Bytes of an answer whose digest a thread makes."""
 
 Headers = list[tuple[bytes, bytes]]
 _JSON = (b"content-type", b"application/json")
@@ -31,7 +35,11 @@ async def send_answer(answer: Answer, route: Route, exchange: Exchange, scope: S
     if answer.media != "application/json":
         headers = [(b"content-type", answer.media.encode())]
     if answer.version is not None and route.entity is not None:
-        tag = _tag(answer.version, answer.body, exact=route.exact and not scope["query_string"])
+        exact = route.exact and not scope["query_string"]
+        if exact or len(body) < THREADED:
+            tag = _tag(answer.version, body, exact=exact)
+        else:
+            tag = await asyncio.to_thread(_tag, answer.version, body, exact=False)
         headers.append((b"etag", tag))
         asked = exchange.headers.get(b"if-none-match")
         if asked is not None and route.action == "get" and matches(asked, tag):

@@ -92,11 +92,10 @@ def bind_named(text: str, values: Mapping[str, Any]) -> tuple[str, str]:
             return "null"
 
     bound = "".join([placed(piece) if is_name else piece for is_name, piece in pieces])
-    issues.extend(
-        Issue((name,), f"is no parameter of the statement{suggestion(name, order)}", "unknown_parameter")
-        for name in values
-        if name not in order
-    )
+    for name in values:
+        if name not in order:
+            told = suggestion(name, order, told=len(issues))
+            issues.append(Issue((name,), f"is no parameter of the statement{told}", "unknown_parameter"))
     elements = [] if issues else [_element(name, values[name], issues) for name in order]
     if issues:
         raise ValidationError(issues, subject="sql")

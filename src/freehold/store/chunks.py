@@ -13,8 +13,8 @@ __all__ = ["Chunk", "Item", "chunks"]
 
 MAXIMUM_BYTES = 8_000_000
 """Bytes of what one chunk sends; an item that is larger is a chunk of its own."""
-TURN = 32
-"""Items that are prepared before other tasks of the event loop get their turn."""
+TURN, TURN_BYTES = 32, 250_000
+"""Items, and bytes of them, that are prepared before other tasks of the event loop get their turn."""
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ async def chunks(
     Raises:
         ValidationError: the source is none.
     """
-    chunk, index = Chunk(), 0
+    chunk, index, since = Chunk(), 0, 0
     async for raw in _each(source, subject):
         if chunk.full(size):
             yield chunk
@@ -107,14 +107,20 @@ async def chunks(
         try:
             item = prepare(index, raw)
         except FreeholdError as error:
+            # Without where it was raised: many of them are kept, each with its frames, which only the garbage collector finds.
+            error.__traceback__ = error.__context__ = None
             chunk.failed.append(Outcome(index, "failed", error=error))
         else:
             if not chunk.fits(item):
                 yield chunk
                 chunk = Chunk()
             chunk.add(item)
+            since += len(item.text)
         index += 1
-        if index % TURN == 0:  # a long chunk holds up nobody else, and what was sent gets onto its way
+        if (
+            index % TURN == 0 or since > TURN_BYTES
+        ):  # a long chunk holds up nobody else, and what was sent gets onto its way
+            since = 0
             await asyncio.sleep(0)
     if chunk.items or chunk.failed:
         yield chunk

@@ -20,7 +20,7 @@ from freehold.model.context import Context, new_id
 from freehold.model.description import EntityDescription
 from freehold.model.entity import Entity
 from freehold.model.inputs import prepared
-from freehold.model.issues import validation_error
+from freehold.model.issues import TOLD, validation_error
 from freehold.model.registry import suggestion
 from freehold.store.coalescer import Increment, Outcome
 from freehold.store.messages import Messenger, checked_id
@@ -73,7 +73,10 @@ def _amounts(entity: EntityDescription, given: Mapping[str, Any]) -> Amounts:
     """
     subject = f"{entity.name} increment"
     fields = [field.name for field in entity.incrementable]
-    issues = [_refusal(entity, name, fields) for name in given if name not in fields]
+    issues: list[Issue] = []
+    for name in given:
+        if name not in fields and len(issues) < TOLD:
+            issues.append(_refusal(entity, name, fields, told=len(issues)))
     if issues:
         raise ValidationError(issues, subject=subject)
     if not given:
@@ -85,13 +88,13 @@ def _amounts(entity: EntityDescription, given: Mapping[str, Any]) -> Amounts:
     return {name: getattr(checked, name) for name in given}
 
 
-def _refusal(entity: EntityDescription, name: str, fields: Sequence[str]) -> Issue:
+def _refusal(entity: EntityDescription, name: str, fields: Sequence[str], *, told: int) -> Issue:
     if name in entity.counters:
         return Issue((name,), "is a counter, which the database keeps; change the records that it counts", "counter")
     if name in entity.fields:
         one = f"increment adds to int and Decimal fields that may change: {', '.join(fields) or 'there is none'}"
         return Issue((name,), f"cannot be incremented; {one}", "not_a_number")
-    return Issue((name,), f"is no field of {entity.name}{suggestion(name, fields)}", "extra_forbidden")
+    return Issue((name,), f"is no field of {entity.name}{suggestion(name, fields, told=told)}", "extra_forbidden")
 
 
 @lru_cache(maxsize=4096)

@@ -1,11 +1,12 @@
 """Aggregations and hand-written queries."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import pydantic
@@ -27,7 +28,7 @@ from freehold.model.vocabulary import Vocabulary
 from freehold.sql.aggregates import aggregate_statement
 from freehold.sql.named import bind_named
 from freehold.store.messages import Messenger
-from freehold.store.slices import in_slices
+from freehold.store.slices import SLICE, in_slices
 
 __all__ = ["Group", "aggregate", "explain", "query"]
 
@@ -114,7 +115,7 @@ def _fields(
             issues.append(
                 Issue(
                     (what, index),
-                    f"{shown(name)} is no field of {entity.name}{suggestion(str(name), known)}",
+                    f"{shown(name)} is no field of {entity.name}{suggestion(str(name), known, told=len(issues))}",
                     "unknown_field",
                 )
             )
@@ -171,11 +172,9 @@ async def query(
         [text, arguments, limit + 1, messenger.store.bounds.bytes],
     )  # a quoted name
     rows = row["rows"]
+    read = partial(_read, model, rows)
     try:
-        # Into a model with numbers as Decimals: a numeric keeps all its digits, and a float field takes them as well.
-        found: list[Any] = (
-            parsed(rows) if model is None else _rows_of(model).validate_python(json.loads(rows, parse_float=Decimal))
-        )
+        found = await asyncio.to_thread(read) if len(rows) > SLICE else read()
     except pydantic.ValidationError as error:
         raise validation_error(error, f"the rows of the query, as {model.__name__ if model else 'JSON'},") from None
     if len(found) > limit:
@@ -186,6 +185,15 @@ async def query(
             subject="sql",
         )
     return found
+
+
+def _read(model: type[BaseModel] | None, rows: bytes) -> list[Any]:
+    """The rows of a query, as models or as dicts."""
+    if model is None:
+        found: list[Any] = parsed(rows)
+        return found
+    # With numbers as Decimals: a numeric keeps all its digits, and a float field takes them as well.
+    return _rows_of(model).validate_python(json.loads(rows, parse_float=Decimal))
 
 
 @lru_cache(maxsize=256)

@@ -10,18 +10,21 @@ from uuid import UUID
 from pydantic_core import to_json
 
 from freehold.errors import ConfigurationError, Issue, ValidationError
-from freehold.model.description import EntityDescription
+from freehold.model.description import EntityDescription, FieldDescription
 from freehold.model.entity import Entity
 from freehold.model.pages import Page, parse_limit
 from freehold.model.registry import Registry
 from freehold.model.words import Fragment, fragments, parse_words
 from freehold.sql.search import search_statement
 from freehold.store.messages import Messenger
+from freehold.store.slices import in_slices
 
 __all__ = ["Hit", "SearchPage", "check_searchable", "search"]
 
 EntityT_co = TypeVar("EntityT_co", bound=Entity, covariant=True)
 
+MARKED = 10_000
+"""Bytes of records in which fragments are looked for at once: some milliseconds."""
 RANKS = 1_000_000
 """The database counts a rank in millionths, so that equal ranks are equal in a cursor too."""
 
@@ -116,7 +119,7 @@ async def search(messenger: Messenger, text: Any, *, in_: Any, limit: int, after
     rows = await messenger.rows(search_statement(list(shapes.values()), text, limit, store.schemas, last=last))
     page = rows[:limit]
     return SearchPage(
-        _hits(messenger, shapes, page),
+        await _hits(messenger, shapes, page),
         words=[word for word in page[0]["sought"] if word is not None] if page else words,
         ends=lambda: [[row["rank"], row["entity"], str(row["record_id"])] for row in (page[0], page[-1])],
         far=len(rows) > limit,
@@ -125,23 +128,26 @@ async def search(messenger: Messenger, text: Any, *, in_: Any, limit: int, after
     )
 
 
-def _hits(messenger: Messenger, shapes: Any, rows: Sequence[Any]) -> list[Hit[Any]]:
+async def _hits(messenger: Messenger, shapes: Any, rows: Sequence[Any]) -> list[Hit[Any]]:
     """The hits of rows; a record that another policy hides is none."""
-    records = {}
+    records: dict[UUID, Entity] = {}
     for name, shape in shapes.items():
-        text = b"[%b]" % b",".join(row["j"] for row in rows if row["entity"] == name and row["j"] is not None)
-        for record in messenger.store.shapes.adapter(shape).validate_json(text):
-            records[record.id] = record
-    hits = []
-    for row in rows:
-        record = records.get(row["record_id"])
-        if record is not None:
-            texts = [
-                (field.name, _text(getattr(record, field.name))) for field in shapes[row["entity"]].entity.searchable
-            ]
-            found = fragments(texts, [word for word in row["sought"] if word is not None])
-            hits.append(Hit(row["entity"], record.id, row["rank"] / RANKS, record, found))
+        found = [row["j"] for row in rows if row["entity"] == name and row["j"] is not None]
+        async for part in in_slices(found, len):
+            for record in messenger.store.shapes.adapter(shape).validate_json(b"[%b]" % b",".join(part)):
+                records[record.id] = record
+    hits: list[Hit[Any]] = []
+    async for turn in in_slices(
+        [row for row in rows if row["record_id"] in records], lambda row: len(row["j"]), MARKED
+    ):
+        hits += [_hit(row, records[row["record_id"]], shapes[row["entity"]].entity.searchable) for row in turn]
     return hits
+
+
+def _hit(row: Any, record: Entity, searchable: Sequence[FieldDescription]) -> Hit[Any]:
+    texts = [(field.name, _text(getattr(record, field.name))) for field in searchable]
+    found = fragments(texts, [word for word in row["sought"] if word is not None])
+    return Hit(row["entity"], record.id, row["rank"] / RANKS, record, found)
 
 
 def _text(value: Any) -> str | None:

@@ -33,7 +33,8 @@ class Answer:
         self.actions[action] = self.actions.get(action, 0) + 1
 
     def refuse(self, place: int, issues: Sequence[Issue]) -> None:
-        """A row that was not written."""
+        """A row that was not written. Of very much that is wrong with it, the first is kept."""
+        issues = issues[:MOST_ISSUES]
         self.refused.append((place, [(issue.path, issue.message, issue.code) for issue in issues]))
 
     def as_dict(self) -> dict[str, Any]:
@@ -55,6 +56,8 @@ ChunkWriter = Callable[[UUID, Work], Awaitable[tuple[Answer, bool]]]
 SQL = ("freehold.transfer", "transfer.sql")
 """The room's table and functions, for the installer."""
 
+MOST_ISSUES = 20
+"""Issues of one row that are kept."""
 ATTEMPTS = 8
 LONGEST_PAUSE = 8.0
 CHUNK_DEADLINE = 120.0

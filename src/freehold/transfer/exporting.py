@@ -218,7 +218,7 @@ def _columns(
     known = vocabulary.fields[entity.name]
     if fields is None:
         return [("id",), *((field.name,) for field in entity.given if private or not field.private)]
-    issues = []
+    issues: list[Issue] = []
     columns = []
     for place, name in enumerate(fields):
         first, point, second = name.partition(".")
@@ -228,7 +228,7 @@ def _columns(
             source = vocabulary.fields[relation.target.name]
         field = None if source is None else source.get(second if point else first)
         if field is None:
-            told = suggestion(name, source or known)
+            told = suggestion(name, source or known, told=len(issues))
             issues.append(Issue((place,), f"{name!r:.80} is no field of {entity.name}{told}", "unknown_field"))
         elif field.private and not private:
             issues.append(Issue((place,), f"{name} is private; ask for private fields", "private_field"))

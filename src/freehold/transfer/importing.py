@@ -187,9 +187,7 @@ async def import_file(
     mapper = Mapper(description, vocabulary or store.registry, form, mapping or {}, constants)
     source = Source(origin, form)
     try:
-        rows = rows_of(source, form)
-        if rows.columns is not None:
-            mapper.check(rows.columns, source.name, (key,) if isinstance(key, str) else key or ())
+        rows = await asyncio.to_thread(_begun, source, form, mapper, (key,) if isinstance(key, str) else key or ())
         lookups = Lookups()
 
         def work(rows: Sequence[Mapped]) -> Work:
@@ -202,6 +200,14 @@ async def import_file(
     finally:
         source.close()
     return importing.totals.result(mapper.left_out, session.context.request_id, dry_run=dry_run)
+
+
+def _begun(source: Source, form: Format, mapper: Mapper, key: Sequence[str]) -> Rows:
+    """The rows of a file whose header was read and fits, in a thread: it may be long, and a pipe may keep it waiting."""
+    rows = rows_of(source, form)
+    if rows.columns is not None:
+        mapper.check(rows.columns, source.name, key)
+    return rows
 
 
 def _identity(session: Session, entity: str, options: Sequence[Any]) -> UUID:
@@ -233,6 +239,11 @@ class _Import:
             try:
                 answer, repeated = await self.writer(chunk.unit, self.work(chunk.rows))
                 self._settle(chunk, answer, repeated=repeated)
+                if answer.refused:
+                    await asyncio.to_thread(self._tell, chunk, answer)
+                if self.progress is not None:
+                    counts = (self.totals.rows, self.totals.refused, self.totals.repeated)
+                    self.progress(ImportProgress(*counts, chunk.position, self.source.size))
             except BaseException:
                 reading.cancel()
                 raise
@@ -261,14 +272,14 @@ class _Import:
         totals.refused += len(answer.refused)
         for action, count in answer.actions.items():
             totals.actions[action] = totals.actions.get(action, 0) + count
+
+    def _tell(self, chunk: _Chunk, answer: Answer) -> None:
+        """Reports the rows that were refused, in a thread: they may be long."""
         for place, issues in answer.refused:
             row = chunk.rows[place].row
             refused = Refused(
                 row.line, [Issue(tuple(path), message, code) for path, message, code in issues], row.values
             )
             self.report.add(refused)
-            if len(totals.first_refused) < SHOWN:
-                totals.first_refused.append(refused)
-        if self.progress is not None:
-            size = self.source.size
-            self.progress(ImportProgress(totals.rows, totals.refused, totals.repeated, chunk.position, size))
+            if len(self.totals.first_refused) < SHOWN:
+                self.totals.first_refused.append(refused)

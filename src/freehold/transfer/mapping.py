@@ -9,7 +9,7 @@ from freehold.model.registry import suggestion
 from freehold.model.vocabulary import Vocabulary
 from freehold.transfer.cells import ABSENT, CellError, Converter, from_json, from_text
 from freehold.transfer.formats import Format
-from freehold.transfer.rows import Row
+from freehold.transfer.rows import MAXIMUM_COLUMNS, Row
 
 __all__ = ["Column", "Mapped", "Mapper", "Reference"]
 
@@ -92,12 +92,17 @@ class Mapper:
         self._known = vocabulary.fields[entity.name]
         self._mapping, self._constants = dict(mapping), dict(constants or {})
         self._columns: dict[str, Column | Issue | None] = {}
+        self._unknown = 0
         self.fields = tuple(name for name in entity.cls.Create.model_fields if name in self._known)
         issues = [found for name in self._mapping if isinstance(found := self._column(name), Issue)]
         for name, value in self._constants.items():
             if name not in self.fields:
                 issues.append(
-                    Issue((name,), f"is no field of {entity.name}{suggestion(name, self.fields)}", "unknown_field")
+                    Issue(
+                        (name,),
+                        f"is no field of {entity.name}{suggestion(name, self.fields, told=len(issues))}",
+                        "unknown_field",
+                    )
                 )
             elif isinstance(value, str):
                 issues += self._constant(name, value)
@@ -113,7 +118,7 @@ class Mapper:
     @property
     def left_out(self) -> tuple[str, ...]:
         """The columns that were seen and fill nothing."""
-        return tuple(name for name, column in self._columns.items() if column is None)
+        return tuple(name[:LONGEST_NAME] for name, column in self._columns.items() if column is None)
 
     def check(self, columns: Iterable[str], name: str, key: Sequence[str] = ()) -> None:
         """Checks a file's header: that each column has a field, and each field that is required or in the key a column.
@@ -123,8 +128,9 @@ class Mapper:
             ValidationError: a column is no field, or a field that is required has no column.
         """
         columns = [column for column in columns if column]
+        there = set(columns)
         for column in self._mapping:
-            if column not in columns:
+            if column not in there:
                 hint = f"its columns are {', '.join(columns)}"[:500]
                 raise FileError(name, f"has no column {column!r:.80}{suggestion(column, columns)}", hint=hint)
         issues = [found for column in columns if isinstance(found := self._column(column), Issue)]
@@ -148,7 +154,7 @@ class Mapper:
             column = self._columns[name] if name in self._columns else self._column(name)
             if isinstance(column, Column):
                 _fill(mapped, column, value)
-            elif column is not None:
+            elif column is not None and len(mapped.issues) < MOST_ISSUES:
                 mapped.issues.append(column)
         return mapped
 
@@ -201,7 +207,9 @@ class Mapper:
         name, point, by = target.partition(".")
         relation = self._vocabulary.relations[self._entity.name].get(name) if point else None
         if relation is None or relation.many:
-            return f"{target!r:.80} is no field of {self._entity.name}{suggestion(target, self.fields)}"
+            self._unknown += 1
+            told = suggestion(target, self.fields, told=self._unknown - 1)
+            return f"{target!r:.80} is no field of {self._entity.name}{told}"
         unique = [
             key.fields[0]
             for key in relation.target.unique_keys.values()
@@ -213,15 +221,18 @@ class Mapper:
         return Reference(relation.field, relation.target, relation.target.fields[by])
 
 
-MAXIMUM_COLUMNS = 10_000
-"""Columns with different names in one file of JSON Lines."""
+LONGEST_NAME = 200
+"""Characters of a column's name that are told."""
+MOST_ISSUES = 20
+"""Columns that are wrong and are told of one row, or of the header."""
 
 
 def _fill(mapped: Mapped, column: Column, value: object) -> None:
     try:
         converted = column.convert(value)
     except CellError as error:
-        mapped.issues.append(Issue((column.field.name,), error.message, error.code))
+        if len(mapped.issues) < MOST_ISSUES:
+            mapped.issues.append(Issue((column.field.name,), error.message, error.code))
         mapped.values[column.field.name] = value
         return
     if converted is ABSENT:

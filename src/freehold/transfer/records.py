@@ -1,5 +1,6 @@
 """A chunk of mapped rows becomes records."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -21,6 +22,9 @@ __all__ = ["OnDuplicate", "write_records"]
 
 MISSING: Any = object()
 OnDuplicate = Literal["error", "skip", "update"]
+
+TURN = 32
+"""Rows after which other tasks have their turn."""
 
 
 async def write_records(
@@ -56,6 +60,10 @@ async def write_records(
             row.issues.clear()
         pending = waiting
     for place, row in enumerate(rows):
+        if (
+            place % TURN == TURN - 1
+        ):  # validating a row anew for all that is wrong with it takes long where all rows are wrong
+            await asyncio.sleep(0)
         if row.issues:
             answer.refuse(place, [*row.issues, *_more_issues(entity, row)])
     answer.refused.sort(key=lambda refused: refused[0])

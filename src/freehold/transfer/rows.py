@@ -6,6 +6,7 @@ the rest of the file meaningless is an error: compressed data that ends too earl
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,7 +16,7 @@ from freehold.errors import FileError, Issue
 from freehold.transfer.formats import Format
 from freehold.transfer.source import MAXIMUM_LINE, Line, Source
 
-__all__ = ["CsvRows", "JsonRows", "Row", "Rows", "rows_of"]
+__all__ = ["MAXIMUM_COLUMNS", "CsvRows", "JsonRows", "Row", "Rows", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,14 @@ class CsvRows:
         if cells is None:
             raise FileError(self._source.name, "is empty; its first line must name the columns")
         names = [cell.strip() for cell in cells]
-        repeated = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
-        if repeated:
-            raise FileError(self._source.name, f"the header names the column {repeated[0]!r:.80} twice", line=1)
+        if len(names) > MAXIMUM_COLUMNS:
+            told = f"the header has {len(names):,} columns, and may have {MAXIMUM_COLUMNS:,}"
+            raise FileError(
+                self._source.name, told, line=1, hint="is the delimiter right, and is the first line the header?"
+            )
+        repeated = next((name for name, count in Counter(names).items() if name and count > 1), None)
+        if repeated is not None:
+            raise FileError(self._source.name, f"the header names the column {repeated!r:.80} twice", line=1)
         return names
 
     def _ragged(self, width: int) -> str:
@@ -169,6 +175,8 @@ class _Lines:
         return line.text
 
 
+MAXIMUM_COLUMNS = 1_000
+"""Columns of a file: of the header of CSV, and different ones in JSON Lines."""
 MAXIMUM_SHOWN = 10_000
 """Characters that are told of a row that cannot be read."""
 
