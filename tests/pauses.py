@@ -46,7 +46,7 @@ def measured() -> Iterator[Pauses]:
 
     gc.collect()
     gc.freeze()  # as `freehold serve` does: what is there already is not looked through for each request's garbage
-    asyncio.Handle._run = timed  # type: ignore[method-assign]  # the one place where every callback comes through
+    asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]  # the one place where every callback comes through
     try:
         yield pauses
     finally:
