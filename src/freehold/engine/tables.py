@@ -204,7 +204,8 @@ def _bounds(field: FieldDescription) -> list[str]:
             conditions.append(f"{column} {operator} {literal(str(bounds[name]))}::{kind.sql}")
     if kind.choices:
         allowed = ", ".join(literal(choice) for choice in kind.choices)
-        conditions.append(f"{column} <@ array[{allowed}]" if kind.many else f"{column} in ({allowed})")
+        cast = "::bigint[]" if kind.name == "integer" else ""  # the numbers by themselves are an integer[]
+        conditions.append(f"{column} <@ array[{allowed}]{cast}" if kind.many else f"{column} in ({allowed})")
     if kind.name == "float" and not kind.many:
         conditions.append(f"{column} not in ('NaN', 'Infinity', '-Infinity')")
     if kind.name in ("date", "datetime") and not kind.many:

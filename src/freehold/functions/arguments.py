@@ -3,19 +3,19 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Union, cast, get_args, get_origin
+from typing import Any, Literal, cast
 
 import pydantic
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic_core import SchemaValidator, to_json
 
 from freehold.errors import Issue, RequestError, ValidationError
 from freehold.functions.declaration import Function, Parameters
+from freehold.functions.query_values import Reader, reader_of
 from freehold.model.issues import validation_error
-from freehold.model.kinds import split_optional
 from freehold.model.numbers import exact, lossy, parsed
 from freehold.model.schemas import validator
 
@@ -187,37 +187,17 @@ def _refused(constant: str) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _readers(function: Function) -> dict[str, Callable[[Sequence[str]], Any]]:
-    return {name: _reader(info.annotation) for name, info in function.parameters.model_fields.items()}
+def _readers(function: Function) -> dict[str, Reader]:
+    """What reads the texts of each parameter."""
+    schema = function.parameters.model_json_schema()
+    shared = schema.get("$defs", {})
+    return {name: reader_of(each, shared, _json) for name, each in schema.get("properties", {}).items()}
 
 
-def _reader(annotation: Any) -> Callable[[Sequence[str]], Any]:
-    """How the texts of a parameter become what its type is validated from."""
-    bare, _ = split_optional(annotation)
-    while hasattr(bare, "__metadata__"):
-        bare, _ = split_optional(get_args(bare)[0])
-    origin = get_origin(bare) or bare
-    if origin in (list, tuple, set, frozenset):
-        return list
-    structured = isinstance(origin, type) and issubclass(origin, BaseModel | Mapping)
-    if structured or (origin is Union and not all(_plain(item) for item in get_args(bare))):
-        return _json
-    return _single
-
-
-def _plain(annotation: Any) -> bool:
-    origin = get_origin(annotation) or annotation
-    return not (isinstance(origin, type) and issubclass(origin, BaseModel | Mapping | list | tuple | set))
-
-
-def _single(texts: Sequence[str]) -> str:
-    if len(texts) > 1:
-        raise ValueError("is given more than once; give it once")
-    return texts[0]
-
-
-def _json(texts: Sequence[str]) -> Any:
+def _json(text: str) -> Any:
     try:
-        return checked_json(_single(texts).encode())
+        return checked_json(text.encode())
     except RequestError as error:
         raise ValueError(f"must be JSON: {error.message}") from None
+    except UnicodeEncodeError:
+        raise ValueError("must be text that UTF-8 can hold") from None

@@ -4,7 +4,7 @@ Pydantic writes them. What is different here is what Pydantic cannot know: numbe
 has no zone, durations are seconds, bytes are hexadecimal, and a record has all of its fields and perhaps relations.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -18,7 +18,7 @@ from freehold.model.inputs import MAXIMUM_DURATION
 from freehold.model.moments import TIME
 from freehold.model.registry import Registry
 
-__all__ = ["Schemas", "references", "schemas_of", "with_references"]
+__all__ = ["Schemas", "free_name", "references", "schemas_of", "with_references"]
 
 PREFIX = "#/schemas/"
 """Where the manifest keeps what its schemas refer to."""
@@ -74,11 +74,15 @@ def schemas_of(registry: Registry, functions: Sequence[Function]) -> Schemas:
     found = {key: schema for (key, _), schema in made.items()}
     # Parameters belong to one function each: they stand where the function is told of.
     parameters = {function.name: _taken(found[function.name, "parameters"], shared) for function in functions}
-    names = _short_names(shared)
+    records = {references(found[name, "record"])[0]: name for name in registry.entities}
+    names = _short_names(shared, records)
     shared = {names[name]: with_references(schema, names) for name, schema in shared.items()}
     found = {key: with_references(schema, names) for key, schema in found.items()}
     _relate(shared, registry, {name: references(found[name, "record"]) for name in registry.entities})
-    results = {function.name: _result(function, found[function.name, "result"], shared) for function in functions}
+    pages: dict[str, str] = {}
+    results = {
+        function.name: _result(function, found[function.name, "result"], shared, pages) for function in functions
+    }
     parameters = {name: with_references(schema, names) for name, schema in parameters.items()}
     inputs = {}
     for entity in registry.entities.values():
@@ -230,8 +234,14 @@ def _relate(shared: dict[str, Schema], registry: Registry, records: Mapping[str,
                 properties[relation.name] = {"anyOf": [target, {"type": "null"}], "description": where}
 
 
-def _result(function: Function, schema: Schema, shared: dict[str, Schema]) -> Schema:
-    """What a function answers; a page of items as a schema of its own where the items have a name."""
+def _result(function: Function, schema: Schema, shared: dict[str, Schema], pages: dict[str, str]) -> Schema:
+    """What a function answers; a page of items as a schema of its own where the items have a name.
+
+    Args:
+        function, schema: of which function, and what its result or its items are.
+        shared: gets the pages' schemas.
+        pages: their names by that of the items. One that the application has given away is not taken.
+    """
     if not function.result.page:
         return schema
     cursor = {"anyOf": [{"type": "string"}, {"type": "null"}]}
@@ -248,9 +258,18 @@ def _result(function: Function, schema: Schema, shared: dict[str, Schema]) -> Sc
     item = schema.get("$ref")
     if item is None:
         return page
-    name = f"{item.removeprefix(PREFIX)}Page"
-    shared.setdefault(name, {"title": name, **page})
+    name = pages.get(item)
+    if name is None:
+        name = pages[item] = free_name(f"{item.removeprefix(PREFIX)}Page", shared)
+        shared[name] = {"title": name, **page}
     return {"$ref": PREFIX + name}
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """A name for a schema of ours beside those that an application has declared."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _documents(registry: Registry) -> frozenset[type[BaseModel]]:
@@ -271,10 +290,15 @@ def _taken(schema: Schema, shared: dict[str, Schema]) -> Schema:
     return shared.pop(names[0]) if "$ref" in schema else schema
 
 
-def _short_names(shared: Mapping[str, Schema]) -> dict[str, str]:
-    """Names without signs: `Line-Input` becomes `LineInput`, and `Line-Output` `Line` where that is free."""
-    names: dict[str, str] = {}
-    for name in sorted(shared):
+def _short_names(shared: Mapping[str, Schema], records: Mapping[str, str]) -> dict[str, str]:
+    """Names without signs: `Line-Input` becomes `LineInput`, and `Line-Output` `Line` where that is free.
+
+    Args:
+        shared: by the names that Pydantic has given.
+        records: the entities by these. A record has its entity's name, whatever else is called so.
+    """
+    names = dict(records)
+    for name in sorted(shared.keys() - records.keys()):
         short = name.removesuffix("-Output").replace("-", "").replace(".", "_")
         while short in names.values() or (short != name and short in shared):
             short += "_"

@@ -7,7 +7,10 @@ A name that is no parameter of the function is a condition: a path to a field, a
 must hold. What a name leads to, and whether a value fits there, is not decided here: the function's own checks tell of that, so
 that a caller learns nothing of what it may not name.
 
-A text is taken apart at commas, by `str.split` and nothing cleverer, so that no text takes long.
+The values of `in`, `not_in` and `between` stand between commas, or each in a parameter of its own. A comma that belongs to a text is
+written as `%2C` in a query string (`Quoted`). Values that have no commas, such as numbers and choices, are parted at these too: many
+clients encode every comma.
+A text is taken apart by `str.split` and nothing cleverer, so that no text takes long.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,6 +18,7 @@ from typing import Any
 
 from freehold.errors import Issue, RequestError, ValidationError
 from freehold.functions.arguments import checked_json
+from freehold.functions.query_values import check_plus
 from freehold.model.description import EntityDescription
 from freehold.model.filters import OPERATORS, Target, find_target
 from freehold.model.kinds import Kind
@@ -23,7 +27,27 @@ from freehold.model.permissions import EVERYTHING
 from freehold.model.registry import Registry
 from freehold.model.vocabulary import offered
 
-__all__ = ["list_arguments", "read_arguments"]
+__all__ = ["Quoted", "list_arguments", "read_arguments"]
+
+
+class Quoted(str):
+    """A text in which a comma was written as `%2C`, and so separates nothing.
+
+    Args:
+        text: all of it.
+        parts: what stands between the commas that do separate.
+    """
+
+    __slots__ = ("parts",)
+
+    parts: tuple[str, ...]
+
+    def __new__(cls, text: str, parts: Sequence[str]) -> "Quoted":
+        """Makes one."""
+        made = super().__new__(cls, text)
+        made.parts = tuple(parts)
+        return made
+
 
 LIST = ("where", "order", "limit", "after", "before", "include", "select", "search", "total", "deleted")
 LISTS = ("order", "select", "group_by", "sum", "avg", "min", "max", "fields")
@@ -107,14 +131,18 @@ class _Reader:
                 self._issue(name, f"is one of more than {MAXIMUM_CONDITIONS} conditions; use fewer")
             return
         path, operator, target = self._split(path)
+        whole = False
         if len(texts) > 1:
-            several = {"eq": "in", "in": "in", "ne": "not_in", "not_in": "not_in"}.get(operator)
-            if several is None or (target is not None and target.kind.many):
+            several = {"eq": "in", "ne": "not_in"}.get(operator, operator)
+            if several not in SEVERAL or (target is not None and target.kind.many):
                 self._issue(name, "is given more than once; give it once, or write where={...}")
                 return
-            operator, value = several, [_value(text, target) for text in texts]
-        else:
-            value = _operand(texts[0], operator, target)
+            whole, operator = several != operator, several  # each text is one value where no operator said "several"
+        try:
+            value = _operands(texts, operator, target, whole=whole)
+        except ValueError as error:
+            self._issue(name, str(error))
+            return
         given = self._where.setdefault(path, {})
         if operator in given:
             self._issue(name, f"says {operator} of {path} a second time; give it once")
@@ -142,19 +170,44 @@ class _Reader:
             self._issues.append(Issue((name,), message, "text"))
 
 
+def _operands(texts: Sequence[str], operator: str, target: Target | None, *, whole: bool) -> Any:
+    if len(texts) == 1:
+        return _operand(texts[0], operator, target)
+    return [_value(part, target) for text in texts for part in ([text] if whole else _parts(text, target))]
+
+
 def _operand(text: str, operator: str, target: Target | None) -> Any:
     if operator == "is_null":
         return {"true": True, "false": False}.get(text.lower(), text)
     if operator in SEVERAL:
-        return [_value(part, target) for part in text.split(",")] if text else []
+        return [_value(part, target) for part in _parts(text, target)] if text else []
     if target is not None and target.kind.many and operator in ("eq", "ne"):
-        return [_value(part, target) for part in text.split(",")] if text else []
+        return [_value(part, target) for part in _parts(text, target)] if text else []
     return _value(text, target)
+
+
+def _parts(text: str, target: Target | None) -> Sequence[str]:
+    """What stands between commas."""
+    if isinstance(text, Quoted) and _has_commas(target):
+        return text.parts
+    return text.split(",")
+
+
+def _has_commas(target: Target | None) -> bool:
+    """Whether a value of a field may have a comma in it."""
+    if target is None:
+        return True
+    kind = target.kind
+    if kind.choices:
+        return any("," in str(choice) for choice in kind.choices)
+    return kind.name in ("text", "json")
 
 
 def _value(text: str, target: Target | None) -> Any:
     """A text as what the field's kind says, where a text would not be taken for it."""
     kind: Kind | None = None if target is None else target.kind
+    if kind is not None and kind.name in ("datetime", "time"):
+        check_plus(text)
     if kind is not None and kind.name == "duration":
         return _number(text, float)
     if kind is not None and kind.name == "integer" and kind.choices:

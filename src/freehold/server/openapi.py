@@ -10,13 +10,15 @@ from typing import Any
 
 from freehold.functions.batch import MOST
 from freehold.functions.manifest import manifest_bytes
-from freehold.functions.schemas import references, with_references
+from freehold.functions.schemas import PREFIX, references, with_references
 from freehold.server.openapi_operations import ACTIONS, Operation, action_operation, function_operations
 from freehold.server.openapi_parts import (
     COMPONENTS,
     HEADERS,
+    OWN_PROBLEM,
     PARAMETERS,
     PROBLEM,
+    own_names,
     problem_responses,
     record_schemas,
 )
@@ -41,6 +43,7 @@ def openapi(manifest: Mapping[str, Any], *, root: str = "", batch: int = MOST) -
         root: the path below which the server is mounted, without a slash at its end.
         batch: calls of one batch at most.
     """
+    own = own_names(manifest)
     paths: dict[str, dict[str, Any]] = {}
     names: set[str] = set()
     tags: dict[str, str] = {}
@@ -49,7 +52,7 @@ def openapi(manifest: Mapping[str, Any], *, root: str = "", batch: int = MOST) -
         told = dict(operation.told)
         told["operationId"] = _unique(operation.id, names)
         told["tags"] = [operation.tag]
-        paths.setdefault(operation.path, {})[operation.method] = with_references(told, {}, COMPONENTS)
+        paths.setdefault(operation.path, {})[operation.method] = with_references(told, own, COMPONENTS)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -73,10 +76,10 @@ def openapi(manifest: Mapping[str, Any], *, root: str = "", batch: int = MOST) -
             },
             "parameters": PARAMETERS,
             "headers": HEADERS,
-            "responses": problem_responses(),
+            "responses": problem_responses(own),
         },
     }
-    document["components"]["schemas"] = _schemas(document, manifest)
+    document["components"]["schemas"] = _schemas(document, manifest, own[OWN_PROBLEM])
     return document
 
 
@@ -93,9 +96,9 @@ def _operations(manifest: Mapping[str, Any], batch: int) -> Iterator[Operation]:
         yield _batch(batch)
 
 
-def _schemas(document: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _schemas(document: Mapping[str, Any], manifest: Mapping[str, Any], problem: str) -> dict[str, Any]:
     """The schemas that operations lead to, directly or by others."""
-    known = {**manifest["schemas"], **record_schemas(manifest), "Problem": PROBLEM}
+    known = {**manifest["schemas"], **record_schemas(manifest), problem: PROBLEM}
     found: dict[str, Any] = {}
     waiting = [name for name in references(document) if name in known]
     while waiting:
@@ -168,7 +171,7 @@ _RESULTS: Mapping[str, Any] = {
                     "version": {"type": "integer", "description": "of the record that the result is"},
                     "created": {"type": "string", "format": "uuid", "description": "the id of a new record"},
                     "repeated": {"type": "boolean", "description": "whether an earlier call with the key had done it"},
-                    "problem": {"$ref": f"{COMPONENTS}Problem"},
+                    "problem": {"$ref": PREFIX + OWN_PROBLEM},
                 },
                 "required": ["id"],
             },

@@ -39,7 +39,7 @@ _SCALARS: Mapping[str, Schema] = {
 _TOLD = {
     "eq": "Equal.",
     "ne": "Not equal.",
-    "in": "One of these, with commas.",
+    "in": "One of these, with commas; a comma in a value is written %2C.",
     "gt": "More than.",
     "gte": "At least.",
     "lt": "Less than.",
@@ -91,8 +91,6 @@ def _condition(field: Field, operator: str) -> Schema:
     if operator == "is_null":
         return {**parameter, "schema": {"type": "boolean"}}
     if operator == "in":
-        if value.get("type") == "string" and not {"enum", "format"} & value.keys():
-            value = {**value, "pattern": "^[^,]*$"}
         return {**parameter, **_several(value, MOST_CHOICES)}
     return {**parameter, "schema": value}
 
@@ -129,7 +127,7 @@ def read_parameters(
             names = listed(entity)
             if names:
                 yield {**parameter, **_several({"type": "string", "enum": names}, 8 if name == "order" else len(names))}
-        elif (told := query_parameter(name, schema, required=False)) is not None:
+        elif (told := query_parameter(name, schema, manifest["schemas"], required=False)) is not None:
             yield told
 
 
@@ -184,16 +182,19 @@ def _relations(manifest: Mapping[str, Any], entity: Mapping[str, Any]) -> list[s
     return [relation["name"] for relation in relations] + counts
 
 
-def query_parameter(name: str, schema: Mapping[str, Any], *, required: bool) -> Schema | None:
+def query_parameter(
+    name: str, schema: Mapping[str, Any], shared: Mapping[str, Any], *, required: bool
+) -> Schema | None:
     """An argument of a query as a parameter of its query string; None where it cannot be written there.
 
     Args:
         name: the argument's.
         schema: the argument's. Null is not written, but left out.
+        shared: what it refers to, by name.
         required: whether it must be given.
     """
     told = {key: value for key, value in schema.items() if key in ("default", "description") and value is not None}
-    choices = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
+    choices = [_led(each, shared) for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
     texts = [each for each in choices if each.get("type") == "string"]
     bare = dict(texts[0] if texts else choices[0]) if choices else {}
     described = {"description": told["description"]} if "description" in told else {}
@@ -203,15 +204,22 @@ def query_parameter(name: str, schema: Mapping[str, Any], *, required: bool) -> 
         bare["default"] = told["default"]
     kind = bare.get("type")
     if kind == "array":
-        item = bare.get("items", {})
-        if item.get("type") in (None, "array", "object"):
-            return None
+        item = _led(bare.get("items", {}), shared)
+        if item.get("type") in (None, "array", "object") and not {"enum", "const"} & item.keys():
+            return {**parameter, "content": {"application/json": {"schema": bare}}}
         bare |= {"items": _short(item), "maxItems": min(bare.get("maxItems", MOST_CHOICES), MOST_CHOICES)}
         return {**parameter, "style": "form", "explode": True, "schema": bare}
     bare = bare if name in ("after", "before") else _short(bare)  # a cursor is as long as it is
-    if kind in ("string", "integer", "number", "boolean") or "enum" in bare:
+    if kind in ("string", "integer", "number", "boolean") or {"enum", "const"} & bare.keys():
         return {**parameter, "schema": bare}
     return {**parameter, "content": {"application/json": {"schema": bare}}}
+
+
+def _led(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a schema refers to, where that is a choice: a text of a query string, and no JSON. Else the schema."""
+    reference = schema.get("$ref")
+    found = None if reference is None else shared.get(reference.rpartition("/")[2])
+    return {key: value for key, value in found.items() if key != "title"} if found and "enum" in found else schema
 
 
 def _short(schema: Mapping[str, Any]) -> Schema:

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from freehold.functions.schemas import PREFIX
 from freehold.server.openapi_examples import example_of
 from freehold.server.openapi_filters import filter_parameters, query_parameter, read_parameters
-from freehold.server.openapi_parts import TITLES
+from freehold.server.openapi_parts import TITLES, part_of
 
 __all__ = ["ACTIONS", "Operation", "action_operation", "function_operations"]
 
@@ -70,7 +71,7 @@ def action_operation(manifest: Manifest, entity: Mapping[str, Any], action: str,
     told["responses"] = _responses(
         manifest,
         function,
-        _success(function, action),
+        _success(manifest, function, action),
         [*([428] if versioned else []), *([413, 415] if body else [])],
     )
     path = f"/api/{entity['table']}{below}"
@@ -87,8 +88,8 @@ def function_operations(
         return  # a file has an address only with its table
     path = f"/api/functions/{function['name']}"
     schema = function["parameters"]
-    success = _success(function, None)
-    if function["kind"] == "query" and (parameters := _query(schema)) is not None:
+    success = _success(manifest, function, None)
+    if function["kind"] == "query" and (parameters := _query(schema, manifest["schemas"])) is not None:
         told = {**_about(function), "parameters": [*parameters, *_headers(function)]}
         told["responses"] = _responses(manifest, function, success, [])
         yield Operation(path, "get", _id(function), tag, described, told)
@@ -116,19 +117,19 @@ def _read(manifest: Manifest, entity: Mapping[str, Any], function: Function) -> 
     """The query string of a read."""
     if function["action"] is None:  # another function took the place: its parameters are its own
         rest = {name: schema for name, schema in function["parameters"]["properties"].items() if name != "id"}
-        return _query({**function["parameters"], "properties": rest}) or []
+        return _query({**function["parameters"], "properties": rest}, manifest["schemas"]) or []
     own = list(read_parameters(manifest, entity, function))
     filters = filter_parameters(entity) if "where" in function["parameters"]["properties"] else []
     taken = {parameter["name"] for parameter in own}
     return [*own, *(parameter for parameter in filters if parameter["name"] not in taken)]
 
 
-def _query(schema: Mapping[str, Any]) -> list[Told] | None:
+def _query(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> list[Told] | None:
     """Parameters as a query string; None where a required one does not fit there."""
     found = []
     required = schema.get("required", ())
     for name, each in schema["properties"].items():
-        parameter = query_parameter(name, each, required=name in required)
+        parameter = query_parameter(name, each, shared, required=name in required)
         if parameter is not None:
             found.append(parameter)
         elif name in required:
@@ -182,7 +183,7 @@ def _headers(function: Function) -> list[Told]:
     return found
 
 
-def _success(function: Function, action: str | None) -> dict[str, Told]:
+def _success(manifest: Manifest, function: Function, action: str | None) -> dict[str, Told]:
     """The answers of a call that did what it should."""
     headers = {"X-Request-Id": _header("RequestId")}
     if function["kind"] == "command" and not function["public"]:
@@ -203,7 +204,7 @@ def _success(function: Function, action: str | None) -> dict[str, Told]:
         headers["Link"] = _header("Link")
     result = function["result"]
     if action == "get" and function["action"] is not None:
-        result = {"anyOf": [result, {"$ref": f"{result['$ref']}Part"}]}
+        result = {"anyOf": [result, {"$ref": PREFIX + part_of(manifest, result["$ref"].removeprefix(PREFIX))}]}
     answer = {"description": _answered(action), "headers": headers, "content": {"application/json": {"schema": result}}}
     if action == "create" and function["action"] is not None:
         return {"201": answer}

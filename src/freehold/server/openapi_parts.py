@@ -3,11 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
-from freehold.functions.schemas import PREFIX
+from freehold.functions.schemas import PREFIX, free_name, with_references
 
-__all__ = ["COMPONENTS", "HEADERS", "PARAMETERS", "PROBLEM", "TITLES", "problem_responses", "record_schemas"]
+__all__ = [
+    "COMPONENTS",
+    "HEADERS",
+    "OWN_PROBLEM",
+    "PARAMETERS",
+    "PROBLEM",
+    "TITLES",
+    "own_names",
+    "part_of",
+    "problem_responses",
+    "record_schemas",
+]
 
 COMPONENTS = "#/components/schemas/"
+OWN_PROBLEM = "$Problem"
+"""What the document's own problem is called until it is known which names the application has taken."""
 
 PARAMETERS: Mapping[str, Any] = {
     "Organization": {
@@ -117,10 +130,23 @@ _HEADERS_OF = {
 }
 
 
-def problem_responses() -> dict[str, Any]:
+def own_names(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The names that schemas of the document's own get beside those of the application."""
+    taken = {*manifest["schemas"], *(part_of(manifest, entity["name"]) for entity in manifest["entities"])}
+    return {OWN_PROBLEM: free_name("Problem", taken)}
+
+
+def part_of(manifest: Mapping[str, Any], name: str) -> str:
+    """The name of the schema of a record of which only some fields are asked for."""
+    return free_name(f"{name}Part", manifest["schemas"])
+
+
+def problem_responses(names: Mapping[str, str]) -> dict[str, Any]:
     """The answers that tell of problems, by status, and `Problem` for all others."""
     made = {f"Problem{status}": _problem(told, _HEADERS_OF.get(status, {})) for status, told in sorted(TITLES.items())}
-    return {**made, "Problem": _problem("Anything else that went wrong.", {})}
+    made["Problem"] = _problem("Anything else that went wrong.", {})
+    found: dict[str, Any] = with_references(made, names, COMPONENTS)
+    return found
 
 
 def _problem(told: str, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -128,7 +154,7 @@ def _problem(told: str, headers: Mapping[str, str]) -> dict[str, Any]:
     return {
         "description": told,
         "headers": {name: {"$ref": f"#/components/headers/{which}"} for name, which in names.items()},
-        "content": {"application/problem+json": {"schema": {"$ref": f"{COMPONENTS}Problem"}}},
+        "content": {"application/problem+json": {"schema": {"$ref": PREFIX + OWN_PROBLEM}}},
     }
 
 
@@ -136,7 +162,9 @@ def record_schemas(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Records of which a call may ask for some fields (`CustomerPart`), and what can hold them in place of whole ones."""
     shared: Mapping[str, Any] = manifest["schemas"]
     records = [entity["name"] for entity in manifest["entities"] if entity["name"] in shared]
-    part = {name: {"anyOf": [{"$ref": PREFIX + name}, {"$ref": f"{PREFIX}{name}Part"}]} for name in records}
+    names = {name: part_of(manifest, name) for name in records}
+    part = {name: {"anyOf": [{"$ref": PREFIX + name}, {"$ref": PREFIX + names[name]}]} for name in records}
+    pages = _pages(manifest)
     relations = {
         entity["name"]: {relation["name"] for relation in entity["relations"]} for entity in manifest["entities"]
     }
@@ -147,18 +175,29 @@ def record_schemas(manifest: Mapping[str, Any]) -> dict[str, Any]:
             for key, schema in shared[name]["properties"].items()
         }
         made[name] = {**shared[name], "properties": properties}
-        made[f"{name}Part"] = {
-            "title": f"{name}Part",
+        made[names[name]] = {
+            "title": names[name],
             "description": f"{name}, with the fields that `select` asks for.",
             "type": "object",
             "properties": properties,
             "required": ["id"],
         }
-        if f"{name}Page" in shared:
-            page = shared[f"{name}Page"]
+        if name in pages:
+            page = shared[pages[name]]
             data = {**page["properties"]["data"], "items": part[name]}
-            made[f"{name}Page"] = {**page, "properties": {**page["properties"], "data": data}}
+            made[pages[name]] = {**page, "properties": {**page["properties"], "data": data}}
     return made
+
+
+def _pages(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The schemas of pages, by that of their items."""
+    found = {}
+    for function in manifest["functions"]:
+        page = function["result"].get("$ref", "").removeprefix(PREFIX)
+        if function["page"] and page:
+            item = manifest["schemas"][page]["properties"]["data"]["items"]["$ref"]
+            found[item.removeprefix(PREFIX)] = page
+    return found
 
 
 def _with_parts(schema: Any, part: Mapping[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from starlette.types import Receive
 
 from freehold.errors import RequestError
+from freehold.functions.texts import Quoted
 from freehold.server.departures import Presence
 from freehold.server.exchange import Exchange
 
@@ -133,7 +134,10 @@ def query_texts(query: bytes) -> dict[str, list[str]]:
     for pair in pairs:
         if pair:
             name, _, value = pair.partition(b"=")
-            texts.setdefault(_text(name), []).append(_text(value))
+            text = _text(value)
+            if b"%2C" in value or b"%2c" in value:
+                text = Quoted(text, [_text(part) for part in value.split(b",")])
+            texts.setdefault(_text(name), []).append(text)
     return texts
 
 
