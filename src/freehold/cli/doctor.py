@@ -21,7 +21,7 @@ from freehold.postgres.connections import Address
 __all__ = ["doctor"]
 
 _COLORS = {"error": "bold red", "warning": "yellow", "note": "dim"}
-_RESULTS = {"held": "green", "leaked": "bold red", "unproved": "yellow"}
+_RESULTS = {"held": "green", "leaked": "bold red", "unproved": "yellow", "left out": "yellow"}
 
 
 class FailOn(StrEnum):
@@ -47,6 +47,10 @@ def doctor(
     prove_isolation: Annotated[
         bool, typer.Option("--prove-isolation", help="Try to reach from one organization to another in every way.")
     ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENTITY", help="An entity that the proof leaves out, and says so. May be repeated."),
+    ] = None,
     show_all: Annotated[bool, typer.Option("--all", help="Print the attempts that held one by one too.")] = False,
     fail_on: Annotated[
         FailOn, typer.Option("--fail-on", help="The mildest level that makes the exit code 1.")
@@ -62,7 +66,7 @@ def doctor(
     with failing(as_json=as_json or as_sarif):
         application = load_application(target)
         if prove_isolation:
-            _prove(application, url, as_json=as_json, show_all=show_all)
+            _prove(application, url, without or [], as_json=as_json, show_all=show_all)
         else:
             _examine(application, admin_url or url, fail_on, as_json=as_json, as_sarif=as_sarif)
 
@@ -102,13 +106,13 @@ def _print_finding(finding: Finding) -> None:
         console.print(f"  mend: {escape(finding.mend)}", highlight=False)
 
 
-def _prove(application: Application, url: str | None, *, as_json: bool, show_all: bool) -> None:
+def _prove(application: Application, url: str | None, without: list[str], *, as_json: bool, show_all: bool) -> None:
     if not url:
         raise ConfigurationError(
             "the proof needs the application role's login",
             hint="give --url or FREEHOLD_URL; the administrator's would prove nothing",
         )
-    proof = asyncio.run(_proved(application, url))
+    proof = asyncio.run(_proved(application, url, without))
     if as_json:
         print_json(proof.as_dict())
     else:
@@ -117,9 +121,9 @@ def _prove(application: Application, url: str | None, *, as_json: bool, show_all
         raise typer.Exit(1)
 
 
-async def _proved(application: Application, url: str) -> Proof:
+async def _proved(application: Application, url: str, without: list[str]) -> Proof:
     async with Database.open(url, application, size=2, secret=os.environ.get("FREEHOLD_SEAL")) as database:
-        return await attempt_isolation(database)
+        return await attempt_isolation(database, without=without)
 
 
 def _print_proof(proof: Proof, *, show_all: bool) -> None:
@@ -140,7 +144,9 @@ def _print_proof(proof: Proof, *, show_all: bool) -> None:
         made = [outcome for outcome in proof.outcomes if outcome.group == group]
         console.print(f"  {group}: {sum(outcome.result == 'held' for outcome in made)} of {len(made)} held")
     if proof.held:
-        console.print(f"[green]Isolation held in all {len(proof.outcomes)} attempts.[/]")
+        console.print(f"[green]Isolation held in all {len(proof.outcomes) - len(proof.left_out)} attempts.[/]")
+        if proof.left_out:
+            console.print(f"[yellow]{len(proof.left_out)} entities were left out: nothing is known of them.[/]")
     else:
         console.print(
             f"[bold red]{len(proof.leaks)} leaked, {len(proof.unproved)} could not be tried[/] of {len(proof.outcomes)}."

@@ -8,11 +8,12 @@ How it is told that an attempt failed, as it should:
 - No text of a statement told who asked (`freehold.doctor.watching`).
 - Afterwards the other organization has what it had before, to the byte.
 
-Failures: an entity that cannot be filled is not proved, and the proof says so; it never counts as held. Both organizations are
+Failures: an entity that cannot be filled is not proved, and the proof says so; it never counts as held, unless the caller left it
+out, which the proof says too. Both organizations are
 removed at the end, also after an error or an interruption, and those of a proof that was killed by the next one.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -30,8 +31,9 @@ from freehold.doctor.watching import Watch
 from freehold.doctor.writing import writing
 from freehold.doctor.writing_many import writing_many
 from freehold.doctor.writing_together import writing_together
-from freehold.errors import FreeholdError
+from freehold.errors import ConfigurationError, FreeholdError
 from freehold.model.context import Context
+from freehold.model.registry import Registry, suggestion
 from freehold.postgres.connections import Connection, connect
 
 __all__ = ["LISTS", "Outcome", "Proof", "attempt_isolation"]
@@ -49,13 +51,16 @@ _EVIDENCE = 5
 """Marks that are told of one leak."""
 
 
+Result = Literal["held", "leaked", "unproved", "left out"]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one attempt.
 
     Args:
         group, name, expected: of the attempt.
-        result: held, or leaked; unproved where the attempt could not be made.
+        result: held, or leaked; unproved where the attempt could not be made; left out where the caller said so.
         happened: in a few words.
         evidence: where it leaked: the marks of the other organization that appeared, or what differed.
     """
@@ -63,7 +68,7 @@ class Outcome:
     group: str
     name: str
     expected: str
-    result: Literal["held", "leaked", "unproved"]
+    result: Result
     happened: str
     evidence: tuple[str, ...] = ()
 
@@ -96,8 +101,13 @@ class Proof:
         return tuple(outcome for outcome in self.outcomes if outcome.result == "unproved")
 
     @property
+    def left_out(self) -> tuple[Outcome, ...]:
+        """The entities that the caller left out: nothing is known of them."""
+        return tuple(outcome for outcome in self.outcomes if outcome.result == "left out")
+
+    @property
     def held(self) -> bool:
-        """Whether all was tried, and nothing leaked."""
+        """Whether all was tried but what the caller left out, and nothing leaked."""
         return not self.leaks and not self.unproved
 
     def as_dict(self) -> dict[str, Any]:
@@ -107,27 +117,32 @@ class Proof:
             "attempts": len(self.outcomes),
             "leaked": len(self.leaks),
             "unproved": len(self.unproved),
+            "left_out": [outcome.name.removesuffix(": fill") for outcome in self.left_out],
             "outcomes": [outcome.as_dict() for outcome in self.outcomes],
         }
 
 
-async def attempt_isolation(database: Database, *, given: Given | None = None) -> Proof:
+async def attempt_isolation(database: Database, *, given: Given | None = None, without: Collection[str] = ()) -> Proof:
     """Tries to reach from one organization to another in every way that there is.
 
     Args:
         database: as the application role opened it.
-        given: values for entities that cannot be filled without, by entity and field: `{"OrderLine": {"amount": 5}}`.
+        given: values for entities that cannot be filled without, by entity and field: `{"OrderLine": {"amount": 5}}`. They go
+            before the entity's `samples`. A function is called with the record's number.
+        without: names of entities that are left out; the proof says that nothing is known of them.
 
     Returns:
         The attempts. Nothing of the two organizations stays but what the log tells of them.
 
     Raises:
+        ConfigurationError: `given` or `without` names an entity or field that is not there.
         FreeholdError: the organizations cannot be made.
     """
-    registry = database.application.registry
+    registry, given = database.application.registry, given or {}
+    _check_names(registry, given, without)
     async with _alone(database) as (plain, watch), _sides(database) as (own, prey):
-        await fill(own, registry, _OWN, given or {})
-        stand_in = phantom(database, "freehold-proof-phantom", _MARKS["phantom"], own, _PHANTOM - _OWN, given or {})
+        await fill(own, registry, _OWN, given, without)
+        stand_in = await phantom(database, "freehold-proof-phantom", _MARKS["phantom"], own, _PHANTOM - _OWN, given)
         before = _world(database, plain, own, stand_in)
         ours = {str(id) for id in (*own.ids, own.organization, own.context.user_id)}
         baseline = {
@@ -135,8 +150,20 @@ async def attempt_isolation(database: Database, *, given: Given | None = None) -
             for attempt in (*_attempts(before), *_writes(before))
             if attempt.compared
         }
-        await fill(prey, registry, _THEIRS, given or {})
-        return await _judged(database, _world(database, plain, own, prey), watch, baseline, ours)
+        await fill(prey, registry, _THEIRS, given, without)
+        proof = await _judged(database, _world(database, plain, own, prey), watch, baseline, ours)
+        return replace(proof, outcomes=(*map(_left_out, without), *proof.outcomes))
+
+
+def _check_names(registry: Registry, given: Given, without: Collection[str]) -> None:
+    for name in (*given, *without):
+        if name not in registry.entities:
+            raise ConfigurationError(f"there is no entity {name!r} here{suggestion(name, registry.entities)}")
+    for name, values in given.items():
+        known = [field.name for field in registry.entities[name].given]
+        for field in values:
+            if field not in known:
+                raise ConfigurationError(f"{name} has no field {field!r}{suggestion(field, known)}")
 
 
 async def _judged(database: Database, world: World, watch: Watch, baseline: dict[str, str], ours: set[str]) -> Proof:
@@ -250,6 +277,11 @@ def _difference(before: str, after: str) -> tuple[str, ...]:
 
 def _unproved(entity: str, why: str) -> Outcome:
     return Outcome("records", f"{entity}: fill", "records of both organizations", "unproved", why)
+
+
+def _left_out(entity: str) -> Outcome:
+    why = "nothing is known of it: the caller left it out"
+    return Outcome("records", f"{entity}: fill", "records of both organizations", "left out", why)
 
 
 def _untouched(before: list[bytes], after: list[bytes]) -> Outcome:

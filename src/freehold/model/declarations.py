@@ -3,6 +3,7 @@
 Each check answers with what is wrong and what to write instead, or with None. The class and field are added by who asks.
 """
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = [
     "key_problem",
     "options_problem",
     "repeated_name",
+    "samples_problem",
     "undeclared_problem",
 ]
 
@@ -115,6 +117,19 @@ def options_problem(soft_delete: Any, unique: Any, indexes: Any, checks: Any) ->
     for condition in (checks or {}).values():
         if not isinstance(condition, str):
             return f"a check is SQL, not {condition!r:.80}; write checks={{'name': 'a <> b'}}"
+    return None
+
+
+def samples_problem(samples: Any, fields: Iterable[str]) -> str | None:
+    """A class option `samples` that names no fields."""
+    if samples is None:
+        return None
+    if not isinstance(samples, Mapping):
+        return "samples is a mapping from fields to values; write samples={'name': 'x'}"
+    for name in samples:
+        if name not in fields:
+            close = difflib.get_close_matches(str(name), list(fields), 1)
+            return f"samples names {name!r}, which is no field" + (f"; did you mean {close[0]!r}?" if close else "")
     return None
 
 

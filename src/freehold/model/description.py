@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cached_property
 from typing import Any
 
@@ -88,6 +89,7 @@ class EntityDescription:
         indexes: the composite indexes.
         checks: SQL conditions on a row, by name.
         exposed: the actions that are offered as functions, with the permission that each needs; None is no permission.
+        samples: values for made-up records, by field: each a value or a function of the record's number.
     """
 
     name: str
@@ -99,6 +101,11 @@ class EntityDescription:
     indexes: tuple[Index, ...]
     checks: Mapping[str, str]
     exposed: Mapping[str, str | None]
+    samples: Mapping[str, Any] = dataclass_field(default_factory=dict)  # Any: values of the fields, or functions
+
+    def sample(self, number: int) -> dict[str, Any]:
+        """The declared values for the made-up record with this number."""
+        return {name: given(number) if callable(given) else given for name, given in self.samples.items()}
 
     @cached_property
     def own(self) -> tuple[FieldDescription, ...]:

@@ -25,6 +25,7 @@ from freehold.model.declarations import (
     key_problem,
     options_problem,
     repeated_name,
+    samples_problem,
     undeclared_problem,
 )
 from freehold.model.description import BASE_FIELDS, EntityDescription, FieldDescription, plural_snake
@@ -43,7 +44,7 @@ __all__ = ["Entity", "Input"]
 MAXIMUM_INDEXED_TEXT = 600
 """Characters of an indexed string: four bytes each must fit in a B-tree entry of about 2,700 bytes."""
 
-OPTIONS = ("table", "soft_delete", "unique", "indexes", "checks", "expose")
+OPTIONS = ("table", "soft_delete", "unique", "indexes", "checks", "expose", "samples")
 
 
 class Input(BaseModel):
@@ -109,8 +110,10 @@ class Entity(BaseModel, metaclass=EntityMeta):
             email: str | None = field(default=None, max_length=320, unique=True, ignore_case=True)
 
     Class options: `table` (the table's name; by default the plural of the class's name), `soft_delete`, `unique`
-    (composite keys), `indexes` (composite indexes), `checks` (SQL conditions by name) and `expose` (the actions that are offered
-    as functions: `"all"`, names of them, or a mapping from names to the permission that each needs).
+    (composite keys), `indexes` (composite indexes), `checks` (SQL conditions by name), `expose` (the actions that are offered
+    as functions: `"all"`, names of them, or a mapping from names to the permission that each needs) and `samples` (values for
+    made-up records, by field: a value, or a function of the record's number; for `freehold.testing.Factory` and the proof of
+    isolation, where checks ask for more than they find out).
 
     A private field that a read did not ask for, and a relation that it did not include, are not there: to touch one is
     an AttributeError that says how to ask.
@@ -148,6 +151,7 @@ class Entity(BaseModel, metaclass=EntityMeta):
         indexes: Sequence[Index] = (),
         checks: Mapping[str, str] | None = None,
         expose: Expose = (),
+        samples: Mapping[str, Any] | None = None,  # Any: values of the fields, or functions that make them
     ) -> None:
         """Accepts the class options for type checkers; `__pydantic_init_subclass__` uses them when the fields are known."""
 
@@ -207,6 +211,7 @@ def _describe(
     indexes: Sequence[Index] = (),
     checks: Mapping[str, str] | None = None,
     expose: Expose = (),
+    samples: Mapping[str, Any] | None = None,
 ) -> EntityDescription:
     redeclared = sorted(set(BASE_FIELDS) & set(inspect.get_annotations(cls)))
     if redeclared:
@@ -218,7 +223,7 @@ def _describe(
             f"{cls.__name__}.{next(iter(cls.__private_attributes__))}: an entity has no private attributes: a read brings fields only; "
             "write ClassVar for what belongs to the class"
         )
-    problem = options_problem(soft_delete, unique, indexes, checks)
+    problem = options_problem(soft_delete, unique, indexes, checks) or samples_problem(samples, cls.model_fields)
     if problem:
         raise DeclarationError(f"{cls.__name__}: {problem}")
     fields: dict[str, FieldDescription] = {}
@@ -246,6 +251,7 @@ def _describe(
         indexes=tuple(indexes),
         checks=_checks(cls, checks or {}),
         exposed={},
+        samples=dict(samples or {}),
     )
     try:
         description = replace(description, exposed=parse_exposed(expose, description))

@@ -130,7 +130,7 @@ class Factory:
                 if any(issue.code == "check" for issue in error.issues) and error.hint is None:
                     error.hint = (
                         f"the factory does not read checks: give values that satisfy it, "
-                        f"or say them once with factory.define({description.name}, ...)"
+                        f"or say them once with factory.define({description.name}, ...) or class {description.name}(Entity, samples=...)"
                     )
                 raise
         raise _exhausted(description, "its unique keys")
@@ -143,7 +143,7 @@ class Factory:
         _check_names(entity, values)
         relations = {field.relation: field.name for field in entity.references}
         given: dict[str, Any] = {}
-        for name, chosen in {**self._defined.get(entity.name, {}), **values}.items():
+        for name, chosen in {**entity.samples, **self._defined.get(entity.name, {}), **values}.items():
             if name in relations and name not in entity.fields:
                 given.pop(relations[name], None)
                 given[relations[name]] = chosen.id if isinstance(chosen, Entity) else chosen
