@@ -88,7 +88,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that every user can pass through; pytest's own cannot be. Servers left in it are stopped."""
     path = Path(tempfile.mkdtemp(prefix="fh-")).resolve()
     path.chmod(0o711)
-    monkeypatch.setattr(folder_module, "_ROOM", path / "room")
+    monkeypatch.setattr(folder_module, "ROOM", path / "room")
     yield path
     for file in [*path.rglob("postmaster.pid")]:
         Cluster(file.parent.parent, Account.choose(file.parent)).stop(time.monotonic() + 30)

@@ -2,11 +2,8 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable
 from importlib.metadata import version as installed_version
-from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -24,12 +21,12 @@ from freehold.cli.options import AdministratorUrl, Json, Target, Url
 from freehold.cli.organizations import members, organizations
 from freehold.cli.output import console, failing, print_json
 from freehold.cli.serve import serve
+from freehold.cli.server import server
 from freehold.cli.transfer import export_, import_
 from freehold.cli.users import users
 from freehold.database import Database
 from freehold.errors import ConfigurationError
 from freehold.postgres.connections import Address
-from freehold.postgres.server import EmbeddedServer
 
 __all__ = ["main"]
 
@@ -46,6 +43,7 @@ commands.add_typer(members, name="member")
 commands.add_typer(users, name="user")
 commands.add_typer(invitations, name="invitation")
 commands.add_typer(keys, name="key")
+commands.add_typer(server, name="server")
 commands.command()(doctor)
 commands.command()(call)
 commands.command()(serve)
@@ -132,35 +130,6 @@ def check(
             print_json({"ok": True})
         else:
             console.print("Isolation holds for this role, and the schema is there.")
-
-
-@commands.command()
-def server(
-    path: Annotated[Path, typer.Argument(help="The server's folder; made when it is not there.")],
-    as_json: Json = False,
-) -> None:
-    """Run the embedded PostgreSQL of a folder until interrupted, and say how to connect with psql."""
-
-    async def running() -> None:
-        done = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, done.set)
-        async with await EmbeddedServer.start(path) as embedded:
-            where = embedded.connection()
-            if as_json:
-                print_json({"host": where.host, "port": where.port, "user": where.user, "database": where.database})
-            else:
-                console.print(
-                    f"PostgreSQL runs in {escape(str(path))}. Connect with its password, which lies in that folder:"
-                )
-                console.print(
-                    f"  psql -h {escape(where.host)} -p {where.port} -U {where.user} {where.database}", highlight=False
-                )
-                console.print("Press Ctrl-C to leave; the server stops when its last user has left.")
-            await done.wait()
-
-    with failing(as_json=as_json):
-        asyncio.run(running())
 
 
 def main() -> None:

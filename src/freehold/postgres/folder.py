@@ -29,11 +29,14 @@ from typing import IO
 from freehold.errors import ServerError
 from freehold.postgres.account import Account, named
 
-__all__ = ["Folder", "make_folder", "room"]
+__all__ = ["OWNER", "ROOM", "Folder", "make_folder", "room"]
 
 _LOG_LIMIT = 8 * 1024 * 1024
 _POLL = 0.01
-_ROOM = Path("/var/lib/freehold")
+ROOM = Path("/var/lib/freehold")
+"""Where data goes that cannot be in the project's folder."""
+OWNER = "owner"
+"""The file beside such data that says whose it is."""
 
 
 class Folder:
@@ -152,7 +155,12 @@ class Folder:
                 f"the data of {self.path} was in {home}, which is gone",
                 hint=f"bring it back (in a container: keep it on a volume), {remedy}",
             )
+        self._note_owner(Path(home))  # a release before did not
         return Path(home)
+
+    def _note_owner(self, home: Path) -> None:
+        if not (home / OWNER).exists() and home.stat().st_uid == os.geteuid():
+            (home / OWNER).write_bytes(os.fsencode(f"{self.path}\n"))
 
     def place(self, account: Account) -> Path:
         """Decide where a new cluster's data goes, and remember it. Call with the lock held.
@@ -167,6 +175,7 @@ class Folder:
         home = room(account) / f"{digest}-{secrets.token_hex(4)}"
         if not make_folder(home, 0o711):
             raise ServerError(f"{home} is not ours", hint="remove it, or choose another folder for the server")
+        self._note_owner(home)  # before the location: data that has one always says whose it is
         self._write("location", f"{self.path}\n{home}\n")
         return home
 
@@ -220,12 +229,12 @@ def room(account: Account) -> Path:
     Raises:
         ServerError: there is none.
     """
-    for folder in (_ROOM, Path(tempfile.gettempdir()) / "freehold"):
+    for folder in (ROOM, Path(tempfile.gettempdir()) / "freehold"):
         with contextlib.suppress(OSError):  # not possible here; the next may be
             if make_folder(folder, 0o711) and _suits(folder, account):
                 return folder
     raise ServerError(
-        f"neither {_ROOM} nor {tempfile.gettempdir()} can be used by {named(account.uid)}",
+        f"neither {ROOM} nor {tempfile.gettempdir()} can be used by {named(account.uid)}",
         hint="choose a folder that every user can pass through, or run as a normal user",
     )
 
