@@ -281,7 +281,7 @@ async def test_all_that_is_wrong_with_a_body_is_told_by_its_names(call: Callers)
         b"\xff\xfe",
         '{"name": "a"}'.encode("utf-16"),
         b'{"name": NaN}',
-        b"[" * 100_000,
+        b"[" * 10_000,
     ],
 )
 async def test_a_body_that_is_no_json_changes_nothing(call: Callers, body: bytes) -> None:
