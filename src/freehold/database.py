@@ -91,7 +91,9 @@ class Database:
                 hint="postgresql://user:password@host:port/database",
             )
         where = Address(url=address) if isinstance(address, str) else address
-        constraints = {**application.registry.constraints, **CONSTRAINTS}
+        # Freehold's own tables may be called like the application's: their constraints are told by their schema.
+        own = {f"{application.schemas.engine}.{name}": constraint for name, constraint in CONSTRAINTS.items()}
+        constraints = {**CONSTRAINTS, **application.registry.constraints, **own}
         async with Pool(where, constraints, size=size, wait=wait, timeout=timeout) as pool:
             await check_role(pool, application.schemas, application.roles)
             await pool.measure()

@@ -12,7 +12,7 @@ from freehold.model.names import field_problem
 from tests.names.gathering import our_names
 
 PER_ENTITY = 150
-"""Fields of one entity: so many names fit in a query string."""
+"""Fields of one entity at most: so many names fit in a query string."""
 
 _KINDS: Sequence[tuple[Any, dict[str, Any], Any, Any]] = (
     (str, {"max_length": 60}, "one", "two"),
@@ -80,4 +80,5 @@ def crowd(names: Sequence[str], shift: int) -> Crowd:
 def crowds(keywords: Iterable[str], shift: int = 0) -> list[Crowd]:
     """Entities with all names that fields may have."""
     names = usable([*our_names(), *keywords])
-    return [crowd(names[at : at + PER_ENTITY], shift) for at in range(0, len(names), PER_ENTITY)]
+    number = -(-len(names) // PER_ENTITY)  # entities of about one size, however many names there are
+    return [crowd(names[place::number], shift) for place in range(number)]

@@ -56,8 +56,8 @@ def _is_sql(text: str) -> bool:
     )
 
 
-def entity(fields: dict[str, tuple[Any, Any]], **options: Any) -> type[Entity]:
+def entity(fields: dict[str, tuple[Any, Any]], name: str = "Probe", **options: Any) -> type[Entity]:
     """An entity of fields, each a type and what `field()` says; `...` is an annotation alone."""
-    namespace = {"__annotations__": {name: kind for name, (kind, _) in fields.items()}, "__module__": __name__}
-    said = {name: said for name, (_, said) in fields.items() if said is not ...}
-    return type(Entity)("Probe", (Entity,), namespace | said, **options)
+    namespace = {"__annotations__": {key: kind for key, (kind, _) in fields.items()}, "__module__": __name__}
+    said = {key: said for key, (_, said) in fields.items() if said is not ...}
+    return type(Entity)(name, (Entity,), namespace | said, **options)

@@ -89,7 +89,7 @@ class Counts:
     def columns(self) -> str:
         """What each counter `k0, k1, ...` of the record `t` says, and what `c0, c1, ...` there is."""
         return "".join(
-            f", t.{quoted(each.field.name)} as k{place}, coalesce(c{place}, 0) as c{place}"
+            f", t.{quoted(each.field.name)} as k{place}, coalesce(_c{place}, 0) as c{place}"
             for place, each in enumerate(self.counters)
         )
 
@@ -104,7 +104,7 @@ class Counts:
         keys = dict.fromkeys((each.counted.table, each.reference.name) for each in self.counters)
         for number, (table, reference) in enumerate(keys):
             counts = "".join(
-                f", count(*) filter (where {_counts(each, 'r')}) as c{place}"
+                f", count(*) filter (where {_counts(each, 'r')}) as _c{place}"
                 for place, each in enumerate(self.counters)
                 if (each.counted.table, each.reference.name) == (table, reference)
             )

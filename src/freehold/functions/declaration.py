@@ -6,6 +6,7 @@ result is written by its type; the docstring tells people. A wrong declaration f
 
 import inspect
 import re
+import warnings
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -261,9 +262,12 @@ def _parameters(
             Field(default=... if default is inspect.Parameter.empty else default, description=told.get(name)),
         )
     try:
-        return create_model(
-            f"{_title(call.__name__)}Parameters", __base__=Parameters, __module__=call.__module__, **fields
-        )
+        with warnings.catch_warnings():
+            # A parameter may be called like an attribute of Pydantic's models: arguments are read past them (`Function.values`).
+            warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
+            return create_model(
+                f"{_title(call.__name__)}Parameters", __base__=Parameters, __module__=call.__module__, **fields
+            )
     except (PydanticUserError, NameError, TypeError) as error:
         raise DeclarationError(f"{where}: {str(error).splitlines()[0]}") from error
 

@@ -162,9 +162,9 @@ def condition_problem(entity: EntityDescription, where: Mapping[str, Any]) -> st
 
 
 def repeated_name(entity: EntityDescription) -> str | None:
-    """Two indexes of an entity that would have the same name in the database."""
+    """Two indexes or constraints of an entity that would have the same name in the database."""
     seen: dict[str, object] = {}
-    for name, what in entity.index_names:
+    for name, what in (*entity.index_names, *entity.constraint_names):
         if name in seen:
             same = (
                 "is declared twice" if repr(seen[name]) == repr(what) else f"and {seen[name]!r} share the name {name}"

@@ -195,6 +195,13 @@ class EntityDescription:
         keys: tuple[Index | Unique, ...] = (*self.unique, *self.indexes)
         return names + [(self.key_name(key), key) for key in keys]
 
+    @property
+    def constraint_names(self) -> list[tuple[str, str]]:
+        """The names of its other constraints, with the field or the check that each is of."""
+        names = [(constraint_name(self.table, [field.name], "fkey"), field.name) for field in self.references]
+        names += [(constraint_name(self.table, [field.name], "check"), field.name) for field in self.own]
+        return names + [(constraint_name(self.table, [check], "rule"), check) for check in self.checks]
+
     def key_name(self, key: Index | Unique) -> str:
         """The name of a composite key's index."""
         partial = [*key.fields, *key.where] if key.where else list(key.fields)

@@ -35,7 +35,15 @@ from freehold.model.index_keys import IndexKey
 from freehold.model.inputs import prepared
 from freehold.model.kinds import KindError, kind_of, split_optional
 from freehold.model.moments import of_record, respelled
-from freehold.model.names import LONGEST_NAME, SNAKE, bare_word_problem, field_problem, relation_problem, table_problem
+from freehold.model.names import (
+    LONGEST_NAME,
+    SNAKE,
+    bare_word_problem,
+    class_problem,
+    field_problem,
+    relation_problem,
+    table_problem,
+)
 from freehold.model.numbers import exact
 from freehold.model.schemas import serializer, validator
 
@@ -223,7 +231,11 @@ def _describe(
             f"{cls.__name__}.{next(iter(cls.__private_attributes__))}: an entity has no private attributes: a read brings fields only; "
             "write ClassVar for what belongs to the class"
         )
-    problem = options_problem(soft_delete, unique, indexes, checks) or samples_problem(samples, cls.model_fields)
+    problem = (
+        class_problem(cls.__name__)
+        or options_problem(soft_delete, unique, indexes, checks)
+        or samples_problem(samples, cls.model_fields)
+    )
     if problem:
         raise DeclarationError(f"{cls.__name__}: {problem}")
     fields: dict[str, FieldDescription] = {}
@@ -253,13 +265,13 @@ def _describe(
         exposed={},
         samples=dict(samples or {}),
     )
+    problem = table_problem(description.table)
+    if problem:
+        raise DeclarationError(f"{cls.__name__}: table={description.table!r} {problem}")
     try:
         description = replace(description, exposed=parse_exposed(expose, description))
     except ExposureError as error:
         raise DeclarationError(f"{cls.__name__}: {error}") from None
-    problem = table_problem(description.table)
-    if problem:
-        raise DeclarationError(f"{cls.__name__}: table={description.table!r} {problem}")
     if not description.given:
         raise DeclarationError(
             f"{cls.__name__} declares no field; write at least one, such as name: str = field(max_length=200)"

@@ -9,7 +9,15 @@ import re
 
 from pydantic import BaseModel
 
-__all__ = ["LONGEST_NAME", "SNAKE", "bare_word_problem", "field_problem", "relation_problem", "table_problem"]
+__all__ = [
+    "LONGEST_NAME",
+    "SNAKE",
+    "bare_word_problem",
+    "class_problem",
+    "field_problem",
+    "relation_problem",
+    "table_problem",
+]
 
 LONGEST_NAME = 40
 """Characters of a name: with what is put before and behind it, it stays within PostgreSQL's 63 bytes."""
@@ -40,12 +48,24 @@ def relation_problem(name: str) -> str | None:
     return reason and f"the name is reserved: {reason}; write another"
 
 
+def class_problem(name: str) -> str | None:
+    """Why an entity's class cannot have a name; None where it can."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):
+        return "the class's name must be at most 100 ASCII letters, digits and underscores: the log, OpenAPI and clients have it"
+    return None
+
+
+_OURS = frozenset({"log", "own_invitation", "own_key"})
+
+
 def table_problem(name: str) -> str | None:
     """Why a table cannot have a name; None where it can."""
     if not SNAKE.fullmatch(name):
         return f"must be snake case of at most {LONGEST_NAME} ASCII characters"
     if name.startswith("pg_"):
         return "begins with pg_, as the tables of PostgreSQL's own catalog do, which hand-written SQL would find in its place"
+    if name in _OURS:
+        return f"is Freehold's: a function of its own has the name of one of the table's, such as {name}_create; write another"
     return None
 
 

@@ -115,21 +115,27 @@ class Registry:
 
     @cached_property
     def constraints(self) -> Mapping[str, Constraint]:
-        """Constraints and unique indexes by their names in the database."""
+        """Constraints and unique indexes by their names in the database, and by `table.name`: two tables may have one of one name."""
         found: dict[str, Constraint] = {}
         for entity in self.entities.values():
-            for name, key in entity.unique_keys.items():
-                found[name] = Constraint("unique", entity.name, key.fields)
-            for field in entity.references:
-                name = constraint_name(entity.table, [field.name], "fkey")
-                found[name] = Constraint("reference", entity.name, (field.name,), self._target(entity, field).name)
-            for field in entity.own:
-                found[constraint_name(entity.table, [field.name], "check")] = Constraint(
-                    "check", entity.name, (field.name,)
-                )
-            for check in entity.checks:
-                fields = (check,) if check in entity.fields else ()
-                found[constraint_name(entity.table, [check], "rule")] = Constraint("check", entity.name, fields)
+            named = self._constraints(entity)
+            found |= named | {f"{entity.table}.{name}": constraint for name, constraint in named.items()}
+        return found
+
+    def _constraints(self, entity: EntityDescription) -> dict[str, Constraint]:
+        found: dict[str, Constraint] = {}
+        for name, key in entity.unique_keys.items():
+            found[name] = Constraint("unique", entity.name, key.fields)
+        for field in entity.references:
+            name = constraint_name(entity.table, [field.name], "fkey")
+            found[name] = Constraint("reference", entity.name, (field.name,), self._target(entity, field).name)
+        for field in entity.own:
+            found[constraint_name(entity.table, [field.name], "check")] = Constraint(
+                "check", entity.name, (field.name,)
+            )
+        for check in entity.checks:
+            fields = (check,) if check in entity.fields else ()
+            found[constraint_name(entity.table, [check], "rule")] = Constraint("check", entity.name, fields)
         return found
 
     def _target(self, entity: EntityDescription, field: FieldDescription) -> EntityDescription:

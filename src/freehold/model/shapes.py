@@ -336,6 +336,12 @@ class _Parser:
             return f"is one of more than {MAXIMUM_INCLUDES} includes in one read", "too_many"
         if how.count and not relation.many:
             return f"{name} is a single record; only a relation to many has a count", "count_of_one"
+        counted = f"{name}_count"
+        if how.count and (counted in entity.fields or counted in self.vocabulary.relations[entity.name]):
+            return (
+                f"the count would be {counted}, which {entity.name} has already; read that, or use count",
+                "count_taken",
+            )
         if not how.count and not relation.field.declaration.revisit and _returns(relation, trail):
             return (
                 f"goes back to {relation.target.name}, where the include came from; read these records by themselves, "

@@ -205,7 +205,8 @@ def _from_constraint(
 ) -> FreeholdError:
     name = str(getattr(error, "constraint_name", None) or "")
     table = str(getattr(error, "table_name", None) or "record")
-    known = constraints.get(name)
+    schema = getattr(error, "schema_name", None)
+    known = constraints.get(f"{schema}.{name}") or constraints.get(f"{table}.{name}") or constraints.get(name)
     entity = known.entity if known else table
     fields = known.fields if known else ()
     if state == "23505":

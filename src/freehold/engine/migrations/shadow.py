@@ -34,7 +34,8 @@ def at_once(statement: str, schemas: Schemas) -> str:
     """A statement of a revision as it can be run in a transaction with others, on tables without rows."""
 
     def changed(part: str) -> str:
-        return re.sub(r"\bconcurrently\b", "", part.replace(ENGINE, quoted(schemas.engine)), flags=re.IGNORECASE)
+        # A name of this word is in quotes.
+        return re.sub(r'(?<!")\bconcurrently\b', "", part.replace(ENGINE, quoted(schemas.engine)), flags=re.IGNORECASE)
 
     return mapped(statement, changed)
 

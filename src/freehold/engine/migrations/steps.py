@@ -354,11 +354,11 @@ def _constrained(operation: ops.AddConstraintOp, created: set[str]) -> Iterator[
     yield _proved(table, name, statements, f"{lock}; SHARE UPDATE EXCLUSIVE while it looks at the rows")
 
 
-_ALONE = re.compile(r"\bconcurrently\b|^\s*(vacuum|alter\s+system|create\s+database|reindex)\b", re.IGNORECASE)
+_ALONE = re.compile(r'(?<!")\bconcurrently\b|^\s*(vacuum|alter\s+system|create\s+database|reindex)\b', re.IGNORECASE)
 _BUILT = re.compile(
     r'^\s*create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?(\w+|"(?:[^"]|"")+")', re.IGNORECASE
 )
-_GOES = re.compile(r"\b(drop\s+(table|column|schema)|truncate|delete\s+from)\b", re.IGNORECASE)
+_GOES = re.compile(r'(?<!")\b(drop\s+(table|column|schema)|truncate|delete\s+from)\b', re.IGNORECASE)
 
 
 def _written(operation: MigrateOperation) -> Step:

@@ -204,7 +204,7 @@ def _add(table: str, column: Column) -> Iterator[str]:
     yield f"op.add_column({_string(table)}, {_column(optional)})"
     yield (
         "# Rows that are there need a value before null is refused. Where there are any, say which:\n"
-        f'# op.execute("update {table} set {column.name} = ...")'
+        f"# op.execute('update {quoted(table)} set {quoted(column.name)} = ...')"
     )
     yield f"op.alter_column({_string(table)}, {_string(column.name)}, nullable=False)"
 
@@ -221,7 +221,7 @@ def _alter(table: str, old: Column, new: Column) -> Iterator[str]:
     if old.nullable != new.nullable:
         changed.append(f"nullable={new.nullable}")
         if not new.nullable:
-            yield f'# Rows with null here must get a value first: op.execute("update {table} set {new.name} = ...")'
+            yield f"# Rows with null here must get a value first: op.execute('update {quoted(table)} set {quoted(new.name)} = ...')"
     yield f"op.alter_column({_string(table)}, {_string(new.name)}, {', '.join(changed)})"
 
 
