@@ -109,7 +109,7 @@ async def test_a_run_that_starts_while_its_resource_is_deleted_is_cancelled_or_u
             assert (counted.runs_started, counted.runs_cancelled, counted.resources_deleted) == (0, 0, 1)
 
 
-async def test_a_version_that_is_added_while_its_resource_is_deleted_is_not_run(
+async def test_a_version_is_not_added_while_its_resource_is_deleted(
     vrooli: Database, admin: asyncpg.Connection
 ) -> None:
     session, person, resource, version = await world(vrooli)
@@ -122,8 +122,8 @@ async def test_a_version_that_is_added_while_its_resource_is_deleted_is_not_run(
         added = asyncio.create_task(session.create(ResourceVersion, resource_id=resource.id, label="9.9.9"))
         await blocked(admin, 2)
     assert [run.id for run in (await deletion).cancelled] == [run.id]
-    with pytest.raises(errors.NotFoundError):
-        await start_run(session, await added, starter=person, at=NOW)
+    with pytest.raises(errors.ReferenceError):
+        await added
     assert await session.count(Run) == 1
 
 
