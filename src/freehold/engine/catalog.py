@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import Literal
 
 from freehold.engine.blocks import Roles
+from freehold.engine.migrations.literals import mapped
 from freehold.engine.plan import Plan
 from freehold.engine.settings import DISCREET, role_settings
 from freehold.postgres.connections import Connection
@@ -216,14 +217,20 @@ async def declared_catalog(connection: Connection, plan: Plan) -> Catalog:
 
 async def printed_shadow(connection: Connection, schemas: Schemas) -> Catalog:
     """What is in the shadow schemas, under the names that it would have in the database."""
-    names = {SHADOW.engine: schemas.engine, SHADOW.application: schemas.application}
+    names = _real(schemas)
     printed = await _printed(connection, SHADOW)
-    return {(kind, _renamed(name, names)): _renamed(text, names) for (kind, name), text in printed.items()}
+    return {
+        (kind, _renamed(name, names)): _retold(kind, name, text, names, SHADOW)
+        for (kind, name), text in printed.items()
+    }
 
 
 async def read_catalog(connection: Connection, schemas: Schemas, roles: Roles) -> Catalog:
     """The catalogue of a database. To be called within a transaction: it sets the search path to its end."""
-    printed = await _printed(connection, schemas)
+    # Constants in functions may hold any name: both sides are retold alike.
+    names = _real(schemas)
+    found = await _printed(connection, schemas)
+    printed = {(kind, name): _retold(kind, name, text, names, schemas) for (kind, name), text in found.items()}
     for row in await connection.fetch(_ROLES, [roles.owner, roles.application]):
         name = str(row["name"])
         printed["role", name] = row["attributes"] or "no attributes"
@@ -241,10 +248,25 @@ async def _printed(connection: Connection, schemas: Schemas) -> dict[tuple[str, 
     await connection.execute("set local search_path = pg_catalog")
     rows = await connection.fetch(_TEXT, [schemas.engine, schemas.application])
     unquoted = {quoted(name): name for name in (schemas.engine, schemas.application)}
-    return {
-        (str(row["kind"]), _renamed(str(row["object"]), unquoted)): _renamed(str(row["definition"]), unquoted)
-        for row in rows
-    }
+    found = {}
+    for row in rows:
+        kind, name = str(row["kind"]), _renamed(str(row["object"]), unquoted)
+        found[kind, name] = _retold(kind, name, str(row["definition"]), unquoted, schemas)
+    return found
+
+
+def _real(schemas: Schemas) -> dict[str, str]:
+    """What the schemas' names become, whichever of the two pairs was printed, and however it was quoted."""
+    pairs = ((SHADOW.engine, schemas.engine), (SHADOW.application, schemas.application))
+    unquoted = {quoted(name): name for pair in pairs for name in pair}
+    return unquoted | dict(pairs)
+
+
+def _retold(kind: str, name: str, text: str, names: Mapping[str, str], schemas: Schemas) -> str:
+    """A definition under other names of schemas. Constants of the application's columns and constraints stay as they are."""
+    if kind in ("column", "constraint", "index") and name.startswith(f"{schemas.application}."):
+        return mapped(text, lambda part: _renamed(part, names))
+    return _renamed(text, names)
 
 
 def _renamed(text: str, names: Mapping[str, str]) -> str:
