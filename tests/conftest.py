@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 from freehold import Address, Application, Context, Database, Session
 from freehold.model.seal import Seal
 from freehold.postgres.connections import connect
+from freehold.postgres.strays import homes
 from freehold.testing.plugin import TestDatabases
 from freehold.testing.server import URL as VARIABLE
 from tests import counted, probe
@@ -82,6 +84,16 @@ def loggers() -> Iterator[None]:
     for log, handlers, level, propagate in before:
         log.handlers[:], log.propagate = handlers, propagate
         log.setLevel(level)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def strays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Removes what servers of this run's folders have left where data of root's closed folders is put."""
+    yield
+    folder = tmp_path_factory.getbasetemp()
+    for home in homes():
+        if home.project is not None and home.project.is_relative_to(folder) and home.state != "running":
+            shutil.rmtree(home.path, ignore_errors=True)
 
 
 @dataclass(frozen=True)

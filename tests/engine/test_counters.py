@@ -247,10 +247,10 @@ async def test_the_organization_is_asked_for_without_the_policy_too(server: Serv
     """The same id in two organizations, where the policies do not hold for the owner: only one of them is counted on."""
     twin = new_id()
     async with scratch(server, application) as name:
-        async with probe.plain(server.admin_address(name)) as admin:
-            await admin.execute("alter table app.resources no force row level security")
         address = server.address(name, application)
         async with Database.open(address, application, size=1) as database, probe.plain(address) as connection:
+            async with probe.plain(server.admin_address(name)) as admin:  # opening would refuse it
+                await admin.execute("alter table app.resources no force row level security")
             contexts = [await new_context(database) for _ in range(2)]
             for context in contexts:
                 await probe.run(connection, context, "insert into app.resources (id, name) values ($1, 'twin')", twin)
