@@ -10,7 +10,7 @@ import pytest
 
 from freehold import Application, Context, Database, Session, counter
 from freehold.engine import recounting
-from freehold.engine.migrations.execution import script
+from freehold.engine.migrations.undertaking import script
 from freehold.engine.reconcile import uncounted
 from freehold.errors import ConfigurationError, FreeholdError
 from freehold.postgres.connections import connect

@@ -232,7 +232,7 @@ async def test_a_commit_that_is_cancelled_can_be_settled(way: Proxy, session: Se
     await warm(session)
     for mark, delay in (("cancelled-a", 0.0), ("cancelled-b", 0.05)):
         made = session.unit_of_work()
-        assert made.id is None
+        known = made.id
         customer = made.add(Customer, name=mark)
         way.decide = hit = Once(mark.encode(), Fault("slow", delay=delay))
         call = asyncio.create_task(made.commit())
@@ -240,7 +240,7 @@ async def test_a_commit_that_is_cancelled_can_be_settled(way: Proxy, session: Se
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert made.id is not None
+        assert made.id == known
         settled = await acme.settle(made.id)
         assert (settled is not None) is await acme.exists(Customer, {"id": customer.id})
 
