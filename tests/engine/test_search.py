@@ -130,20 +130,20 @@ async def test_an_update_of_other_fields_does_not_touch_the_document(
 
 async def test_without_extensions_search_knows_words_and_beginnings(server: Server) -> None:
     both = declared("title", "text")
-    async with probe.scratch(server, both) as name:
-        async with (
-            Database.open(server.address(name, both), both, size=1) as database,  # opening later would find it changed
-            probe.plain(server.admin_address(name)) as connection,
-        ):
-            await connection.execute("drop extension pg_trgm, btree_gin cascade")
-            # As where the extensions are not on the disk: the block falls back to a look-up that answers nothing.
-            await connection.execute(
-                "set role freehold_owner; create or replace function freehold.search_similar(organization uuid, sought text) "
-                "returns setof text language sql stable as $$ select word from freehold.search_words where false $$"
-            )
-            session = database.session(await new_context(database))
-            await session.create(both.registry.entities["Note"].cls, title="Logistics", text="")
-            assert [len(await session.search(text)) for text in ("logistics", "logi", "logistisc")] == [1, 1, 0]
+    async with (
+        probe.scratch(server, both) as name,
+        Database.open(server.address(name, both), both, size=1) as database,  # opening later would find it changed
+        probe.plain(server.admin_address(name)) as connection,
+    ):
+        await connection.execute("drop extension pg_trgm, btree_gin cascade")
+        # As where the extensions are not on the disk: the block falls back to a look-up that answers nothing.
+        await connection.execute(
+            "set role freehold_owner; create or replace function freehold.search_similar(organization uuid, sought text) "
+            "returns setof text language sql stable as $$ select word from freehold.search_words where false $$"
+        )
+        session = database.session(await new_context(database))
+        await session.create(both.registry.entities["Note"].cls, title="Logistics", text="")
+        assert [len(await session.search(text)) for text in ("logistics", "logi", "logistisc")] == [1, 1, 0]
 
 
 async def test_a_long_text_is_bounded(acme: Any, admin: "asyncpg.Connection[Any]") -> None:
